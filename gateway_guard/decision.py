@@ -1,0 +1,56 @@
+"""What the gate decided about one request, with all that is needed to explain it, act on it and settle it."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from gateway_guard.evidence import Evidence
+from gateway_guard.quota import Balance, Charge
+
+
+class Action(enum.IntEnum):
+    """Ordered from the softest: what is done is never softer than a part of it."""
+
+    ALLOW = 0
+    THROTTLE = 1
+    DEGRADE = 2
+    CHALLENGE = 3
+    DENY = 4
+
+    @property
+    def label(self) -> str:
+        """The name in logs and policies."""
+        return self.name.lower()
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`action` what is done · `would` what a fully enforcing policy would do (they differ in shadow) · `served` whether the request goes to
+    the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` name of the
+    quota that refused or delayed it · `reasons` codes, strongest first · `policy` digest of the policy · `hold` id of the reservation, empty for none.
+    """
+
+    id: str
+    at: float
+    account: str
+    action: Action
+    would: Action
+    served: bool = True
+    wait: float = 0.0
+    short: str = ""
+    rung: str = ""
+    score: float = 0.0
+    reasons: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    balances: tuple[Balance, ...] = ()
+    cluster: str = ""
+    view: int = 0
+    policy: str = ""
+    hold: str = ""
+
+    @property
+    def enforced(self) -> bool:
+        """False when only recorded."""
+        return self.action == self.would

@@ -1,0 +1,214 @@
+"""A policy file, as types. What is written here is all that a file may say; every field is honoured by the code."""
+
+from __future__ import annotations
+
+import datetime as _datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from gateway_guard.policy import units
+
+Mode = Literal["shadow", "enforce"]
+SignalMode = Literal["enforce", "shadow", "off"]
+DialectName = Literal["openai.chat", "openai.responses", "openai.completions", "openai.embeddings", "anthropic.messages"]
+Per = Literal["account", "org", "model", "account_model", "plan", "network", "cluster"]
+
+Duration = Annotated[float, BeforeValidator(units.duration), WithJsonSchema(units.DURATION_SCHEMA)]
+Size = Annotated[int, BeforeValidator(units.size), WithJsonSchema(units.SIZE_SCHEMA)]
+Limit = Annotated[units.Limit, BeforeValidator(units.limit), WithJsonSchema(units.LIMIT_SCHEMA)]
+Amount = Annotated[float, BeforeValidator(units.amount), WithJsonSchema(units.AMOUNT_SCHEMA)]
+Money = Annotated[float, BeforeValidator(units.price), WithJsonSchema(units.PRICE_SCHEMA)]
+Share = Annotated[float, BeforeValidator(units.share), Field(ge=0, le=1), WithJsonSchema(units.SHARE_SCHEMA)]
+
+
+class Rules(BaseModel):
+    """Strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, arbitrary_types_allowed=True)
+
+
+class GuardRules(Rules):
+    """What is guarded and how a request is read."""
+
+    paths: dict[str, DialectName] = {
+        "/v1/chat/completions": "openai.chat",
+        "/v1/responses": "openai.responses",
+        "/v1/completions": "openai.completions",
+        "/v1/embeddings": "openai.embeddings",
+        "/v1/messages": "anthropic.messages",
+    }
+    body_limit: Size = 8 * 2**20
+    unreadable: Literal["refuse", "pass"] = "refuse"
+
+
+class JwtRules(Rules):
+    """Identity tokens (RFC 7519). `jwks` is a URL; `key_file` a PEM public key or a shared secret instead of it."""
+
+    issuer: str
+    audience: str
+    algorithms: Annotated[list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"]], Field(min_length=1)]
+    jwks: str | None = None
+    key_file: str | None = None
+    account: str = "sub"
+    org: str | None = None
+    plan: str | None = None
+    leeway: Duration = 30.0
+    refresh: Duration = 600.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.jwks is None) == (self.key_file is None):
+            raise ValueError("give exactly one of `jwks` (a URL) and `key_file`")
+        if self.jwks is not None and any(name.startswith("HS") for name in self.algorithms):
+            raise ValueError("HS* algorithms take a shared secret and cannot go with `jwks`")
+        return self
+
+
+class HeaderRules(Rules):
+    """An identity that a trusted proxy has established and hands over in headers."""
+
+    account: str
+    org: str | None = None
+    plan: str | None = None
+
+
+class IdentityRules(Rules):
+    """Who asks. Tried in this order: `header` (from a trusted proxy only), `jwt`, API keys."""
+
+    keys: list[Literal["authorization", "x-api-key", "api-key"]] = ["authorization", "x-api-key", "api-key"]
+    jwt: JwtRules | None = None
+    header: HeaderRules | None = None
+    trusted_proxies: list[str] = []
+    unknown_keys: Literal["accept", "refuse"] = "accept"
+    anonymous: Literal["refuse", "accept"] = "refuse"
+    anonymous_plan: str = "anonymous"
+    directory: str | None = None
+
+
+class Trust(Rules):
+    """New accounts start at `start` of their plan's quotas and reach the whole after `over`, in a straight line."""
+
+    start: Share
+    over: Duration
+
+
+class Plan(Rules):
+    """`scale` multiplies rate and burst of every per-account quota."""
+
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    trust: Trust | None = None
+
+
+class QuotaRule(Rules):
+    """`limit` such as `60/min`, `2M tokens/day`, `$50/month`, `8 in flight`; `burst` defaults to the limit's amount."""
+
+    limit: Limit
+    burst: Amount | None = None
+    per: Per = "account"
+    plans: list[str] | None = None
+    models: list[str] | None = None
+    reserve: Literal["forecast", "asked"] = "forecast"
+
+
+class ThrottleRules(Rules):
+    """A request that would fit within `wait` is held that long instead of refused; held requests are released at `release` at most."""
+
+    wait: Duration = 0.0
+    release: Limit = units.Limit(100.0, "requests", 1.0)
+    waiting: Annotated[int, Field(ge=0)] = 1000
+
+
+class ReservationRules(Rules):
+    """`expires`: an unsettled reservation is given back after this. `output`: expected output tokens of an account not seen before."""
+
+    expires: Duration = 600.0
+    output: Annotated[int, Field(ge=1)] = 500
+
+
+class Price(Rules):
+    """Money for a million tokens."""
+
+    input: Money
+    output: Money
+
+
+class SignalRule(Rules):
+    """`weight` times the signal's log-odds, at most `ceiling`."""
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    ceiling: Annotated[float, Field(gt=0)] = 3.0
+    mode: SignalMode = "enforce"
+
+
+class Rung(Rules):
+    """From a score of `at` (log-odds) upwards: `do`, with quotas scaled by `scale`."""
+
+    id: str
+    at: float
+    do: Literal["allow", "throttle", "deny"]
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    mode: Mode = "enforce"
+
+
+class Exemption(Rules):
+    """Accounts or organisations on whom no action is taken; recording goes on."""
+
+    id: str
+    accounts: list[str] = []
+    orgs: list[str] = []
+    until: _datetime.date
+    reason: Annotated[str, Field(min_length=3)]
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if not self.accounts and not self.orgs:
+            raise ValueError("names nobody: give `accounts` or `orgs`")
+        return self
+
+
+class RecordRules(Rules):
+    """Where the live guard writes; relative paths are relative to the policy file."""
+
+    decisions: str | None = None
+    exchanges: str | None = None
+    sample: Share = 1.0
+    rotate: Size = 256 * 2**20
+    keep: Annotated[int, Field(ge=1)] = 8
+
+
+class UpstreamRules(Rules):
+    """The stand-alone proxy's side towards the model server."""
+
+    connect_timeout: Duration = 5.0
+    read_timeout: Duration = 600.0
+    write_timeout: Duration = 30.0
+    pool_timeout: Duration = 5.0
+    connections: Annotated[int, Field(ge=1)] = 1000
+
+
+class Policy(Rules):
+    """One policy file."""
+
+    version: Literal[1]
+    name: str
+    mode: Mode = "shadow"
+    guard: GuardRules = GuardRules()
+    identity: IdentityRules = IdentityRules()
+    plans: dict[str, Plan] = {}
+    default_plan: str = "default"
+    quotas: dict[str, QuotaRule] = {}
+    throttle: ThrottleRules = ThrottleRules()
+    reservation: ReservationRules = ReservationRules()
+    prices: dict[str, Price] = {}
+    signals: dict[str, SignalRule] = {}
+    ladder: list[Rung] = []
+    exemptions: list[Exemption] = []
+    accounts: Annotated[int, Field(ge=1)] = 1_000_000
+    record: RecordRules = RecordRules()
+    upstream: UpstreamRules = UpstreamRules()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a policy file (2020-12)."""
+    return Policy.model_json_schema(mode="validation")

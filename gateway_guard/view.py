@@ -1,0 +1,50 @@
+"""What the analyst last concluded: immutable, swapped by one assignment, looked up in constant time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway_guard.evidence import Evidence, Family
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """Accounts that act as one.
+
+    `id` survives growth, shrink and re-clustering · `size` members · `confidence` that they are one actor, 0..1, calibrated on benign history ·
+    `coordination` and `harvest` log-odds (two separate columns) · `families` of the evidence · `born` first seen · `parents` ids merged into it.
+    """
+
+    id: str
+    size: int
+    confidence: float = 0.0
+    coordination: float = 0.0
+    harvest: float = 0.0
+    families: tuple[Family, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    born: float = 0.0
+    parents: tuple[str, ...] = ()
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """What the view holds of one account. An account of which nothing is known has none."""
+
+    cluster: str = ""
+    joined: float = 0.0
+    coordination: float = 0.0
+    harvest: float = 0.0
+    families: tuple[Family, ...] = ()
+
+
+class View(msgspec.Struct, frozen=True):
+    """One conclusion: `id` grows by one each time; `calibrated` is the calibration's digest, empty while there is none (then everything stays in shadow)."""
+
+    id: int = 0
+    at: float = 0.0
+    standings: Mapping[str, Standing] = {}
+    clusters: Mapping[str, Cluster] = {}
+    calibrated: str = ""
+
+
+EMPTY = View()
