@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from gateway_guard.evidence import Evidence
-from gateway_guard.quota import Balance, Charge
+from gateway_guard.quota import Balance, Charge, balance
 
 
 class Action(enum.IntEnum):
@@ -26,9 +26,10 @@ class Action(enum.IntEnum):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """`action` what is done · `would` what a fully enforcing policy would do (they differ in shadow) · `served` whether the request goes to
-    the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` name of the
-    quota that refused or delayed it · `reasons` codes, strongest first · `policy` digest of the policy · `hold` id of the reservation, empty for none.
+    """`action` what is done · `would` what a fully enforcing policy would do · `enforced` false when only recorded · `served` whether the
+    request goes to the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` the
+    quota that refused or delayed it · `reasons` codes, strongest first · `charges` and `levels` pairwise: what was asked of each quota and what is owed now ·
+    `spent` whether the charges were made · `policy` digest of the policy · `hold` id of the reservation, empty for none.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Decision(msgspec.Struct, frozen=True):
     account: str
     action: Action
     would: Action
+    enforced: bool = True
     served: bool = True
     wait: float = 0.0
     short: str = ""
@@ -44,13 +46,15 @@ class Decision(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     charges: tuple[Charge, ...] = ()
-    balances: tuple[Balance, ...] = ()
+    levels: tuple[float, ...] = ()
+    spent: bool = False
+    model: str = ""
     cluster: str = ""
     view: int = 0
     policy: str = ""
     hold: str = ""
 
     @property
-    def enforced(self) -> bool:
-        """False when only recorded."""
-        return self.action == self.would
+    def balances(self) -> tuple[Balance, ...]:
+        """Where each quota stands, in the order of the charges."""
+        return tuple(balance(charge, level) for charge, level in zip(self.charges, self.levels, strict=True))

@@ -46,7 +46,9 @@ class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
     `system` system prompt (known harness prompts stripped: 0 when nothing of its own is left) · `tools` tool definitions · `template` masked template of the
     current turn · `sketch` near-duplicate sketch of it (sorted, at most 16) · `thread` hashes of the conversation's
     prefixes, oldest first, each including an assistant turn · `blobs` hashes of opaque reasoning blobs and signatures ·
-    `elicits` bit set of elicitation families · `odd` bit set of client contradictions · `length` characters of the current turn.
+    `elicits` bit set of elicitation families · `odd` bit set of client contradictions · `length` characters of the current turn ·
+    `templates` sentences near either end of the current turn (at most 8; an instruction that goes out with ever new material recurs here) ·
+    `rules` sentences near either end of the system prompt's own text, in the same domain as `templates`.
     """
 
     client: int = 0
@@ -61,6 +63,8 @@ class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
     elicits: int = 0
     odd: int = 0
     length: int = 0
+    templates: tuple[int, ...] = ()
+    rules: tuple[int, ...] = ()
 
 
 BLANK = Fingerprint()

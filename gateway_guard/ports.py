@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Event, Identity, RequestFacts, Usage
-from gateway_guard.quota import Balance, Charge, Spend
+from gateway_guard.quota import Charge, Spend, Unit
+from gateway_guard.reading import Reading
 from gateway_guard.view import Standing, View
 
 
@@ -22,8 +25,16 @@ class Store(Protocol):
         """Add costs (negative ones give back) without refusing, and end `hold`. A hold that is no longer known is not an error."""
         ...
 
-    async def peek(self, charges: Sequence[Charge], at: float) -> tuple[Balance, ...]:
-        """Where the buckets stand, without spending."""
+    async def peek(self, charges: Sequence[Charge], at: float) -> tuple[float, ...]:
+        """What each bucket owes, without spending."""
+        ...
+
+    def forecast(self, account: str) -> float:
+        """Decayed mean of the account's output tokens; 0 when nothing is known. Local to the process: a forecast is no debt."""
+        ...
+
+    def observe(self, account: str, output: float) -> None:
+        """Learn what a request really used."""
         ...
 
 
@@ -50,22 +61,58 @@ class Sink(Protocol):
 class Meter(Protocol):
     """Reads the usage of one answer as its bytes pass: never holds them back, never raises."""
 
-    def feed(self, chunk: bytes) -> None: ...
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes of the body, split anywhere."""
+        ...
 
     def usage(self) -> Usage:
-        """What was used so far; estimated where the server did not tell."""
+        """What was used so far; estimated where the server did not tell. May be asked at any time, and again."""
         ...
+
+
+class LimitShown(msgspec.Struct, frozen=True, gc=False):
+    """A bucket as a caller may see it. `reset_seconds` until it is full again (inf: never by itself) · `window_seconds` of the quota, 0 = none."""
+
+    name: str
+    unit: Unit
+    limit: float
+    remaining: float
+    reset_seconds: float = 0.0
+    window_seconds: float = 0.0
 
 
 class Dialect(Protocol):
-    """One API's way to say things."""
+    """One API's way to say things.
+
+    `name` as policies call it · `path` where the API has it · `request_id_header` the answer's header that its clients read the request id from.
+    """
 
     name: str
+    path: str
+    request_id_header: bytes
 
-    def read(self, body: Mapping[str, Any]) -> Any:
-        """A `Reading` of the body, or UnreadableBody."""
+    def read(self, body: Mapping[str, Any]) -> Reading:
+        """A `Reading` of the body, or UnreadableBody. Nothing else is raised, whatever the JSON."""
         ...
 
-    def meter(self, content_type: str) -> Meter:
-        """A meter for an answer of this content type."""
+    def meter(self, content_type: str, *, content_encoding: str = "", input_tokens: int = 0, streaming: bool = False) -> Meter:
+        """A meter for an answer of this content type and encoding; `input_tokens` and `streaming` as the reading has them."""
+        ...
+
+    def error(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        type: str | None = None,
+        param: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        request_id: str = "",
+    ) -> bytes:
+        """The JSON body of a refusal. `type` unless the status tells; `details` go where SDKs keep them: the error's member `gateway_guard`."""
+        ...
+
+    def limit_headers(self, limits: Sequence[LimitShown], at: float) -> list[tuple[bytes, bytes]]:
+        """The API's own rate limit headers; of several buckets for one name the tightest."""
         ...

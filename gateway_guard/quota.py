@@ -43,7 +43,8 @@ class Quota(msgspec.Struct, frozen=True):
 class Charge(msgspec.Struct, frozen=True, gc=False):
     """`cost` asked of `subject` under `quota`; `held` of it is a forecast, given back when nobody settles it.
 
-    `scale` multiplies rate and burst (plans, trust, rungs): it is not state.
+    `scale` multiplies rate and burst (plans, trust, rungs): it is not state. `opened`: when set, a bucket that is not known was full at that
+    time (a new cluster gets no free burst; because the opening level drains from then on, forgetting a drained bucket stays lossless).
     """
 
     subject: str
@@ -51,6 +52,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     cost: float
     held: float = 0.0
     scale: float = 1.0
+    opened: float = 0.0
 
 
 class Balance(msgspec.Struct, frozen=True, gc=False):
@@ -64,13 +66,13 @@ class Balance(msgspec.Struct, frozen=True, gc=False):
 class Spend(msgspec.Struct, frozen=True, gc=False):
     """The result of one all-or-none spend. `wait`: when `ok`, how long to hold the request; else when to come back.
 
-    `short` is the index of the charge that refuses longest, -1 when none does; `balances` are in the order of the charges.
+    `short` is the index of the charge that refuses or delays longest, -1 when none does; `levels` are what is owed now, in the order of the charges.
     """
 
     ok: bool
     wait: float
     short: int
-    balances: tuple[Balance, ...]
+    levels: tuple[float, ...]
 
 
 def drained(level: float, at: float, now: float, rate: float) -> float:
@@ -81,11 +83,12 @@ def drained(level: float, at: float, now: float, rate: float) -> float:
     return rest if rest > SPECK else 0.0
 
 
-def balance(level: float, cost: float, rate: float, burst: float) -> Balance:
-    """Where a bucket with `level` stands towards another `cost`."""
-    room = burst - level
+def balance(charge: Charge, level: float) -> Balance:
+    """Where the bucket of `charge` stands with `level` owed, and when the same cost would fit."""
+    rate, burst = charge.quota.rate * charge.scale, charge.quota.burst * charge.scale
+    room, cost = burst - level, charge.cost
     if cost <= room + SPECK:
-        return Balance(level, room if room > 0.0 else 0.0, 0.0)
-    if cost > burst + SPECK or rate <= 0.0:
-        return Balance(level, max(room, 0.0), math.inf)
-    return Balance(level, max(room, 0.0), (cost - room) / rate)
+        wait = 0.0
+    else:
+        wait = (cost - room) / rate if rate > 0.0 and cost <= burst + SPECK else math.inf
+    return Balance(level, room if room > 0.0 else 0.0, wait)

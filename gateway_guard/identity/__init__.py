@@ -1,0 +1,1 @@
+"""Who asks: addresses, credentials, identity tokens, the account directory; names leave here as keyed hashes."""

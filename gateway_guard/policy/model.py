@@ -5,27 +5,29 @@ from __future__ import annotations
 import datetime as _datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from gateway_guard.policy import units
 
 Mode = Literal["shadow", "enforce"]
 SignalMode = Literal["enforce", "shadow", "off"]
 DialectName = Literal["openai.chat", "openai.responses", "openai.completions", "openai.embeddings", "anthropic.messages"]
-Per = Literal["account", "org", "model", "account_model", "plan", "network", "cluster"]
+Per = Literal["account", "org", "model", "account_model", "plan", "network"]
 
 Duration = Annotated[float, BeforeValidator(units.duration), WithJsonSchema(units.DURATION_SCHEMA)]
+Period = Annotated[float, BeforeValidator(units.duration), Field(gt=0), WithJsonSchema(units.DURATION_SCHEMA)]
 Size = Annotated[int, BeforeValidator(units.size), WithJsonSchema(units.SIZE_SCHEMA)]
-Limit = Annotated[units.Limit, BeforeValidator(units.limit), WithJsonSchema(units.LIMIT_SCHEMA)]
+Limit = Annotated[units.Limit, BeforeValidator(units.limit), PlainSerializer(str, return_type=str), WithJsonSchema(units.LIMIT_SCHEMA)]
 Amount = Annotated[float, BeforeValidator(units.amount), WithJsonSchema(units.AMOUNT_SCHEMA)]
 Money = Annotated[float, BeforeValidator(units.price), WithJsonSchema(units.PRICE_SCHEMA)]
+Day = Annotated[_datetime.date, BeforeValidator(units.day), WithJsonSchema(units.DAY_SCHEMA)]
 Share = Annotated[float, BeforeValidator(units.share), Field(ge=0, le=1), WithJsonSchema(units.SHARE_SCHEMA)]
 
 
 class Rules(BaseModel):
     """Strict, frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
 class GuardRules(Rules):
@@ -54,7 +56,7 @@ class JwtRules(Rules):
     org: str | None = None
     plan: str | None = None
     leeway: Duration = 30.0
-    refresh: Duration = 600.0
+    refresh: Period = 600.0
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -90,7 +92,7 @@ class Trust(Rules):
     """New accounts start at `start` of their plan's quotas and reach the whole after `over`, in a straight line."""
 
     start: Share
-    over: Duration
+    over: Period
 
 
 class Plan(Rules):
@@ -111,18 +113,28 @@ class QuotaRule(Rules):
     reserve: Literal["forecast", "asked"] = "forecast"
 
 
+class ClusterRules(Rules):
+    """A cluster of n accounts shares `n^a` times what one account may use of the quotas named in `share`; a falls from 1 to 0 as confidence rises.
+
+    `minimum`: each member keeps this share of its own quota whatever the others use, so that nobody merged by mistake is starved.
+    """
+
+    share: list[str] = []
+    minimum: Share = 0.05
+    mode: Mode = "enforce"
+
+
 class ThrottleRules(Rules):
-    """A request that would fit within `wait` is held that long instead of refused; held requests are released at `release` at most."""
+    """A request that would fit within `wait` is held that long instead of refused; each process releases held requests at `release` at most."""
 
     wait: Duration = 0.0
-    release: Limit = units.Limit(100.0, "requests", 1.0)
-    waiting: Annotated[int, Field(ge=0)] = 1000
+    release: Annotated[Limit, Field(validate_default=True)] = "100/s"  # type: ignore[assignment]
 
 
 class ReservationRules(Rules):
     """`expires`: an unsettled reservation is given back after this. `output`: expected output tokens of an account not seen before."""
 
-    expires: Duration = 600.0
+    expires: Period = 600.0
     output: Annotated[int, Field(ge=1)] = 500
 
 
@@ -157,7 +169,7 @@ class Exemption(Rules):
     id: str
     accounts: list[str] = []
     orgs: list[str] = []
-    until: _datetime.date
+    until: Day
     reason: Annotated[str, Field(min_length=3)]
 
     @model_validator(mode="after")
@@ -180,10 +192,10 @@ class RecordRules(Rules):
 class UpstreamRules(Rules):
     """The stand-alone proxy's side towards the model server."""
 
-    connect_timeout: Duration = 5.0
-    read_timeout: Duration = 600.0
-    write_timeout: Duration = 30.0
-    pool_timeout: Duration = 5.0
+    connect_timeout: Period = 5.0
+    read_timeout: Period = 600.0
+    write_timeout: Period = 30.0
+    pool_timeout: Period = 5.0
     connections: Annotated[int, Field(ge=1)] = 1000
 
 
@@ -198,6 +210,7 @@ class Policy(Rules):
     plans: dict[str, Plan] = {}
     default_plan: str = "default"
     quotas: dict[str, QuotaRule] = {}
+    clusters: ClusterRules = ClusterRules()
     throttle: ThrottleRules = ThrottleRules()
     reservation: ReservationRules = ReservationRules()
     prices: dict[str, Price] = {}
@@ -205,10 +218,15 @@ class Policy(Rules):
     ladder: list[Rung] = []
     exemptions: list[Exemption] = []
     accounts: Annotated[int, Field(ge=1)] = 1_000_000
+    lists: list[str] = []
     record: RecordRules = RecordRules()
     upstream: UpstreamRules = UpstreamRules()
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a policy file (2020-12)."""
-    return Policy.model_json_schema(mode="validation")
+    whole = Policy.model_json_schema(mode="validation")
+    paths: dict[str, Any] = {"type": "string", "description": "A policy file, relative to this one."}
+    include = {"description": "Files that this one builds on; what it says itself wins.", "anyOf": [paths, {"type": "array", "items": paths}]}
+    whole["properties"] = {"include": include, **whole["properties"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}

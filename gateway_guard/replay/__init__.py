@@ -1,0 +1,1 @@
+"""Recorded traffic in virtual time, through the same gate that serves live traffic."""

@@ -1,0 +1,1 @@
+"""Logs on disk: exchanges, decisions, traces, and the recorder of live traffic."""

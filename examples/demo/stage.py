@@ -1,0 +1,94 @@
+"""Starts the model server and the guard as an operator would, as processes of their own, and stops them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import httpx
+
+HERE = Path(__file__).parent
+PATIENCE = 30.0
+
+
+class Account(NamedTuple):
+    """One line of the account directory."""
+
+    name: str
+    key: str
+
+
+def accounts(names: Sequence[str]) -> dict[str, Account]:
+    """An account with a key of its own for each name."""
+    return {name: Account(name, f"sk-demo-{name}") for name in names}
+
+
+def prepare(folder: Path, people: Sequence[Account]) -> None:
+    """An empty folder with the policies and the account directory."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("policy.yaml", "tighter.yaml"):
+        shutil.copy(HERE / name, folder)
+    lines = ["key,account", *(f"{person.key},{person.name}" for person in people)]
+    (folder / "accounts.csv").write_text("\n".join(lines) + "\n")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """A model server with the guard in front; gives the address that clients use."""
+    model, front = _free_ports(2)
+    guard = ["-m", "gateway_guard", "serve", "--upstream", f"http://127.0.0.1:{model}", "--policy", str(folder / "policy.yaml"), "--port", str(front)]
+    with _process(["-m", "examples.demo.model_server", str(model)]), _process([*guard, "--log-level", "warning"]):
+        anyio.run(_answers, f"http://127.0.0.1:{front}/v1/models")
+        yield f"http://127.0.0.1:{front}/v1"
+
+
+def replay(folder: Path, policy: str, decisions: str) -> None:
+    """Play the recording through `policy`; the decisions go to a file."""
+    command = ["-m", "gateway_guard", "replay", str(folder / "exchanges.jsonl"), "--policy", str(folder / policy), "--decisions", str(folder / decisions)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=_root())
+    if done.returncode:
+        raise SystemExit(f"the replay failed:\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def _process(arguments: Sequence[str]) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, *arguments], cwd=_root(), env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def _root() -> Path:
+    return HERE.parent.parent
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+async def _answers(url: str) -> None:
+    """Return when the whole way to the model server is open."""
+    with anyio.fail_after(PATIENCE):
+        async with httpx.AsyncClient() as client:
+            while True:
+                try:
+                    if (await client.get(url)).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                await anyio.sleep(0.1)

@@ -1,0 +1,170 @@
+"""The guard of one process: its gate, its intake, its clock, its recorder, and the policy that it keeps up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import datetime
+import logging
+import secrets
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+import httpx
+
+from gateway_guard.assembly import Parts, assemble
+from gateway_guard.asgi.clock import Clock
+from gateway_guard.asgi.lane import Lane
+from gateway_guard.asgi.settings import Settings
+from gateway_guard.decision import Decision
+from gateway_guard.errors import GuardError, RequestError, UnreadableBody
+from gateway_guard.gate import Gate
+from gateway_guard.identity.credentials import hide
+from gateway_guard.identity.directory import Lookup
+from gateway_guard.stores.memory import MemoryStore
+from gateway_guard.trace.decisions import row
+from gateway_guard.trace.recorder import Recorder
+from gateway_guard.trace.recording import Recording
+
+log = logging.getLogger("gateway_guard")
+# How often a changed policy is looked for, in seconds.
+LOOK = 1.0
+
+
+class Engine:
+    """Made once for a mounted guard. What it refuses to start with is told by PolicyError, DirectoryError or UsageError."""
+
+    def __init__(self, settings: Settings, *, lookup: Lookup | None = None) -> None:
+        self._settings = settings
+        self._lookup = lookup
+        self.clock = Clock()
+        self._http: httpx.AsyncClient | None = None
+        parts = self._assemble()
+        self.gate = Gate(parts.rules, MemoryStore(parts.rules.policy.accounts))
+        self.intake = parts.intake
+        self.lane = Lane(parts.rules.policy.throttle.release)
+        self.counts: Counter[str] = Counter()
+        self.recorder = self._recorder(parts)
+        self._pseudonyms = parts.pseudonyms
+        self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
+        self._looked = 0.0
+        self._reloading: asyncio.Task[None] | None = None
+        self._hung_up = False
+        if self.recorder is not None:
+            atexit.register(self.recorder.close)
+
+    @staticmethod
+    def new_id() -> str:
+        """An unguessable id: whoever quotes it has seen the answer."""
+        return secrets.token_hex(10)
+
+    def passes(self, error: RequestError) -> bool:
+        """Whether a request that could not be read or identified goes on all the same."""
+        if not self.gate.rules.enforcing:
+            return True
+        return isinstance(error, UnreadableBody) and self.intake.rules.unreadable == "pass"
+
+    def unread(self, error: RequestError) -> None:
+        """Count a request that could not be read or identified."""
+        self.counts[error.code] += 1
+
+    def decided(self, decision: Decision) -> int:
+        """Log a decision; the ticket for recording its exchange."""
+        self.counts[decision.would.label] += 1
+        if self.recorder is None:
+            return 0
+        self.recorder.decision(row(decision, decision.account))
+        return self.recorder.opened(decision.account)
+
+    def ended(self, recording: Recording) -> None:
+        """Record an exchange that is over."""
+        if self.recorder is not None:
+            self.recorder.exchange(recording)
+
+    def watch(self) -> None:
+        """Look whether the policy has changed, at most once a second, and load it off the event loop."""
+        now = self.clock()
+        if now - self._looked < LOOK or self._reloading is not None:
+            return
+        self._looked = now
+        if self._hung_up or _stat(self._stamps) != self._stamps:
+            self._hung_up = False
+            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+
+    def listen(self) -> None:
+        """Take SIGHUP as a wish to reload, unless the host application has a use of its own for it."""
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._hang_up)
+
+    async def close(self) -> None:
+        """Write what is left to write, and let connections go."""
+        await self.intake.identifier.close()
+        if self._http is not None:
+            await self._http.aclose()
+        if self.recorder is not None:
+            await asyncio.to_thread(self.recorder.close)
+
+    def _hang_up(self, *_: object) -> None:
+        self._hung_up = True
+        self._looked = 0.0
+
+    def _assemble(self) -> Parts:
+        s = self._settings
+        today = datetime.datetime.fromtimestamp(self.clock(), datetime.UTC).date()
+        return assemble(s.policy, s.key, today=today, directory=s.directory, lookup=self._lookup, client=self._client)
+
+    def _client(self) -> httpx.AsyncClient:
+        self._http = self._http or httpx.AsyncClient()
+        return self._http
+
+    async def _reload(self) -> None:
+        try:
+            parts = await asyncio.to_thread(self._assemble)
+        except GuardError as error:
+            self._stamps = _stat(self._stamps)
+            self.counts["policy_refused"] += 1
+            log.error("the changed policy is refused, the last good one stays in force: %s", error)
+            return
+        except OSError as error:
+            log.error("the policy cannot be read, the last good one stays in force: %s", error)
+            return
+        finally:
+            self._reloading = None
+        self._adopt(parts)
+
+    def _adopt(self, parts: Parts) -> None:
+        before = self.gate.rules
+        if parts.rules.policy.record != before.policy.record:
+            log.warning("the policy's `record` section has changed: it takes effect at the next start")
+        self.gate.rules, self.intake = parts.rules, parts.intake
+        self.lane = Lane(parts.rules.policy.throttle.release)
+        self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
+        log.info("policy %s (%s) is in force, was %s", parts.rules.policy.name, parts.rules.digest, before.digest)
+
+    def _recorder(self, parts: Parts) -> Recorder | None:
+        rules, folder = parts.rules.policy.record, self._settings.policy.parent
+        if not rules.decisions and not rules.exchanges:
+            return None
+        return Recorder(
+            exchanges=folder / rules.exchanges if rules.exchanges else None,
+            decisions=folder / rules.decisions if rules.decisions else None,
+            sample=rules.sample,
+            rotate=rules.rotate,
+            keep=rules.keep,
+            hide=lambda headers: hide(headers, parts.pseudonyms, recorded=True),
+            number=parts.pseudonyms.number,
+        )
+
+
+def _stat(stamps: dict[Path, tuple[int, int]]) -> dict[Path, tuple[int, int]]:
+    return {path: _stamp(path) for path in stamps}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)

@@ -1,0 +1,241 @@
+"""One guarded exchange: hold the body, decide, act, pass on, watch the usage go by, settle.
+
+Theory of operation. One object lives for one request and holds all of its state. Whatever happens (the client leaves at any message, the application
+raises, the server cancels the task) ends in `_finish`, once, and that settles the reservation. Answers are passed on message by message as they come; the meter
+reads each part as it goes by and keeps nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway_guard.asgi.body import HeldBody
+from gateway_guard.asgi.respond import limit_headers, refuse, refuse_unread, start_with
+from gateway_guard.decision import Decision
+from gateway_guard.errors import BodyTooLarge, RequestError
+from gateway_guard.facts import Asks, Ending, Identity, RequestFacts, Usage
+from gateway_guard.ports import Dialect, Meter
+from gateway_guard.reading import Reading
+from gateway_guard.trace.recording import Recording
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from gateway_guard.asgi.engine import Engine
+
+
+class Exchange:
+    """The life of one guarded request."""
+
+    __slots__ = (
+        "_began", "_body", "_client", "_decision", "_dialect", "_engine", "_facts", "_first",
+        "_headers", "_id", "_meter", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
+    )  # fmt: skip
+
+    def __init__(self, engine: Engine, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
+        self._engine = engine
+        self._scope = scope
+        self._send = send
+        self._dialect = dialect
+        self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+        self._body = HeldBody(receive)
+        self._id = engine.new_id()
+        self._decision: Decision | None = None
+        self._facts: RequestFacts | None = None
+        self._reading: Reading | None = None
+        self._meter: Meter | None = None
+        self._status = 0
+        self._began = self._first = 0.0
+        self._client = ""
+        self._raw = b""
+        self._peer: str = (scope.get("client") or ("",))[0]
+        self._ticket = 0
+
+    async def run(self, app: ASGIApp) -> None:
+        """Guard one request to `app`."""
+        if not await self._read():
+            return
+        facts, reading = self._facts, self._reading
+        assert facts is not None and reading is not None  # noqa: S101 - for the type checker; `_read` said so
+        decision = self._decision = await self._engine.gate.decide(facts)
+        self._ticket = self._engine.decided(decision)
+        if not self._ticket:
+            self._raw = b""
+        if not decision.served:
+            self._record(facts.at, None, "refused")
+            await refuse(self._send, self._dialect, decision)
+            return
+        await self._serve(app, decision)
+
+    async def _read(self) -> bool:
+        """Hold and understand the request. False when it was answered or its client has left already."""
+        engine = self._engine
+        await self._hold(engine.intake.rules.body_limit)
+        if self._body.end == "left":
+            return False
+        try:
+            reading = self._reading = self._understand()
+            self._strip()
+            self._client = engine.intake.identifier.client(self._headers, self._peer)
+            self._began = engine.clock()
+            identity = await self._identify()
+        except RequestError as error:
+            engine.unread(error)
+            await refuse_unread(self._send, self._dialect, error, self._id)
+            return False
+        network = engine.intake.identifier.network(self._client)
+        self._facts = engine.intake.facts(self._id, self._began, identity, network, self._dialect, reading)
+        return True
+
+    def _strip(self) -> None:
+        """Take away identity headers that this peer had no right to send: the server behind could believe them."""
+        names = self._engine.intake.identifier.names_to_strip(self._peer)
+        if names and any(name in names for name, _ in self._headers):
+            self._headers = [(name, value) for name, value in self._headers if name not in names]
+            self._scope = {**self._scope, "headers": [(name, value) for name, value in self._scope["headers"] if name not in names]}
+
+    async def _hold(self, limit: int) -> None:
+        if _declared_length(self._headers) > limit:
+            self._body.end = "too_large"
+        else:
+            await self._body.take(limit)
+
+    def _understand(self) -> Reading:
+        """The body's reading. What may pass although it cannot be read is counted by its size, so that being unreadable is no way around a quota."""
+        engine = self._engine
+        raw = self._raw = self._body.raw()
+        limit = engine.intake.rules.body_limit
+        try:
+            if self._body.end == "too_large":
+                raise BodyTooLarge(f"The request body is longer than {limit} bytes.")
+            understood = engine.intake.read(self._dialect, self._headers, raw)
+            if understood.raw is not raw and engine.gate.rules.enforcing:
+                self._rewrite(understood.raw)
+            self._raw = understood.raw
+            return understood.reading
+        except RequestError as error:
+            if not engine.passes(error):
+                raise
+            engine.unread(error)
+            return Reading(model="", input_tokens=len(raw) // 4)
+
+    def _rewrite(self, raw: bytes) -> None:
+        """Hand on the very bytes that were read: a compressed or ambiguous body could say something else to the server behind."""
+        self._body.replace(raw)
+        kept = [(name, value) for name, value in self._headers if name not in (b"content-encoding", b"content-length", b"transfer-encoding")]
+        self._scope = {**self._scope, "headers": [*kept, (b"content-length", str(len(raw)).encode())]}
+
+    async def _identify(self) -> Identity:
+        engine = self._engine
+        try:
+            return await engine.intake.identifier.identify(self._headers, self._peer, self._began)
+        except RequestError as error:
+            if not engine.passes(error):
+                raise
+            engine.unread(error)
+            return engine.intake.stranger(self._client)
+
+    async def _serve(self, app: ASGIApp, decision: Decision) -> None:
+        ending: Ending = "raised"
+        try:
+            if decision.wait and not await self._waited(decision.wait):
+                ending = "left"
+                return
+            # The fingerprint is taken once the application waits for its model, not before the request reaches it.
+            asyncio.get_running_loop().call_soon(self._fingerprint)
+            await app(self._scope, self._body.receive, self._pass_on)
+            ending = "done"
+        except OSError:
+            # Servers signal a client that has gone by an OSError from `send`.
+            ending = "left"
+            raise
+        except asyncio.CancelledError:
+            ending = "left"
+            raise
+        finally:
+            await self._finish(decision, ending)
+
+    async def _waited(self, seconds: float) -> bool:
+        """Hold the request. False when the client left meanwhile."""
+        held = asyncio.ensure_future(self._engine.lane.hold(seconds))
+        left = asyncio.ensure_future(self._body.receive_live())
+        try:
+            await asyncio.wait((held, left), return_when=asyncio.FIRST_COMPLETED)
+            if left.done() and not left.cancelled() and left.exception() is None and left.result()["type"] == "http.disconnect":
+                return False
+            await held
+            return True
+        finally:
+            for task in (held, left):
+                task.cancel()
+            await asyncio.gather(held, left, return_exceptions=True)
+
+    async def _pass_on(self, message: Message) -> None:
+        """The application's `send`."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start(message)
+            assert self._decision is not None  # noqa: S101 - decided before anything is passed on
+            message = start_with(message, limit_headers(self._dialect, self._decision))
+        elif kind == "http.response.body" and self._meter is not None:
+            if not self._first:
+                self._first = self._engine.clock()
+            self._meter.feed(message.get("body", b""))
+        await self._send(message)
+
+    def _start(self, message: Message) -> None:
+        self._status = message["status"]
+        if self._status < 400:
+            kind, coding = _content(message.get("headers", ()))
+            assert self._facts is not None  # noqa: S101 - set before the decision
+            streaming = bool(self._facts.asks & Asks.STREAM)
+            self._meter = self._dialect.meter(kind, content_encoding=coding, input_tokens=self._facts.input_tokens, streaming=streaming)
+
+    def _fingerprint(self) -> None:
+        if self._facts is not None and self._reading is not None:
+            self._facts = self._engine.intake.fingerprinted(self._facts, self._reading, self._headers)
+            self._reading = None
+
+    async def _finish(self, decision: Decision, ending: Ending) -> None:
+        usage = self._usage()
+        at = self._engine.clock()
+        self._fingerprint()
+        await self._engine.gate.settle(decision, usage, at)
+        self._record(at, usage, ending)
+
+    def _record(self, at: float, usage: Usage | None, ending: Ending) -> None:
+        facts = self._facts
+        if not self._ticket or facts is None:
+            return
+        path = self._scope["path"]
+        # Hidden here, where it is known who the peer was and what was believed of its headers.
+        headers = self._engine.intake.identifier.hide(self._headers, self._peer, facts.identity)
+        recording = Recording(
+            self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, self._status, self._first, usage, None, ending
+        )
+        self._engine.ended(recording)
+
+    def _usage(self) -> Usage | None:
+        return self._meter.usage() if self._meter is not None else None
+
+
+def _declared_length(headers: list[tuple[bytes, bytes]]) -> int:
+    """The declared content length, 0 when there is none or it is no number (the server behind answers for that)."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 20 else 0
+    return 0
+
+
+def _content(headers: object) -> tuple[str, str]:
+    kind = coding = ""
+    for name, value in headers:  # type: ignore[attr-defined]
+        lower = name.lower()
+        if lower == b"content-type":
+            kind = value.decode("latin-1")
+        elif lower == b"content-encoding":
+            coding = value.decode("latin-1").lower()
+    return kind, coding

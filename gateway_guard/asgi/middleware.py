@@ -1,0 +1,54 @@
+"""The middleware: pure ASGI, mounted in front of an LLM API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway_guard.asgi.engine import Engine
+from gateway_guard.asgi.exchange import Exchange
+from gateway_guard.asgi.settings import settle_settings
+
+
+class GatewayGuard:
+    """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched.
+
+    `policy` a policy file (default: the environment's GATEWAY_GUARD_POLICY) · `directory` an accounts.csv (GATEWAY_GUARD_DIRECTORY, or the policy's
+    `identity.directory`) or a callable from a credential to what is known of its account · `key` the secret of all keyed hashes (GATEWAY_GUARD_KEY, GATEWAY_GUARD_KEY_FILE, else
+    a file `.gateway-guard.key` beside the policy, made with mode 0600). Raises PolicyError, DirectoryError or UsageError when it cannot start: a guard that cannot guard does not let
+    the service come up.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        policy: str | Path | None = None,
+        *,
+        directory: str | Path | Callable[[str], Mapping[str, Any] | None] | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        self.app = app
+        table = directory if isinstance(directory, (str, Path)) else None
+        settings = settle_settings(os.environ, policy=policy, directory=table, key=key)
+        self.engine = Engine(settings, lookup=directory if callable(directory) else None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            root = scope.get("root_path", "")
+            dialect = self.engine.intake.dialect(scope["method"], path.removeprefix(root) if root else path)
+            if dialect is not None:
+                self.engine.watch()
+                await Exchange(self.engine, scope, receive, send, dialect).run(self.app)
+                return
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            await self.engine.close()

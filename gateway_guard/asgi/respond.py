@@ -1,0 +1,118 @@
+"""What the guard itself says: refusals in the caller's dialect, and the limit headers that go on every answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.types import Message, Send
+
+from gateway_guard.decision import Action, Decision
+from gateway_guard.dialects import ratelimit
+from gateway_guard.errors import RequestError
+from gateway_guard.ports import Dialect, LimitShown
+
+RawHeaders = list[tuple[bytes, bytes]]
+DECISION = b"x-gateway-guard-decision"
+CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "access_denied")}
+
+
+def shown(decision: Decision) -> list[LimitShown]:
+    """The buckets that a caller may be told about: his own, not his cluster's."""
+    out = []
+    for charge, balance in zip(decision.charges, decision.balances, strict=True):
+        quota = charge.quota
+        if quota.per == "cluster" or quota.unit == "in_flight":
+            continue
+        rate = quota.rate * charge.scale
+        out.append(LimitShown(quota.name, quota.unit, quota.burst * charge.scale, balance.room, balance.level / rate if rate else 0.0, quota.window))
+    return out
+
+
+def limit_headers(dialect: Dialect, decision: Decision) -> RawHeaders:
+    """The dialect's own rate limit headers, the IETF fields, and the decision's id."""
+    limits = shown(decision)
+    headers: RawHeaders = [(DECISION, decision.id.encode())]
+    if limits:
+        headers += dialect.limit_headers(limits, decision.at)
+        headers += ratelimit.fields(limits)
+    return headers
+
+
+async def refuse(send: Send, dialect: Dialect, decision: Decision) -> None:
+    """Answer a request that is not served."""
+    status, code = CODES[decision.action]
+    headers = limit_headers(dialect, decision)
+    if status == 429:
+        headers += ratelimit.retry(decision.wait)
+    else:
+        headers.append((b"x-should-retry", b"false"))
+    await answer(send, status, dialect.error(status, code, message(decision), details=details(decision), request_id=decision.id), headers)
+
+
+async def refuse_unread(send: Send, dialect: Dialect, error: RequestError, ident: str) -> None:
+    """Answer a request that could not be read or whose caller could not be told."""
+    headers: RawHeaders = [(DECISION, ident.encode()), (b"x-should-retry", b"false")]
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    body = dialect.error(error.status, error.code, error.message, param=error.param, details={"decision": ident}, request_id=ident)
+    await answer(send, error.status, body, headers)
+
+
+async def answer(send: Send, status: int, body: bytes, headers: RawHeaders) -> None:
+    """One whole JSON answer."""
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body})
+
+
+def details(decision: Decision) -> dict[str, Any]:
+    """The machine-readable part of a refusal."""
+    out: dict[str, Any] = {"decision": decision.id, "action": decision.action.label}
+    found = _short(decision)
+    if found is not None:
+        charge, room = found
+        quota = charge.quota
+        out |= {"quota": quota.name, "per": quota.per, "unit": quota.unit, "limit": _figure(quota.burst * charge.scale), "window_s": quota.window}
+        out |= {"left": _figure(room), "asked": _figure(charge.cost)}
+    if math.isfinite(decision.wait):
+        out["retry_after_s"] = round(decision.wait, 3)
+    return out
+
+
+def message(decision: Decision) -> str:
+    """One sentence that names the limit, what is left, and when to come back."""
+    if decision.action is Action.DENY:
+        return f"Access is suspended for this account. Quote decision {decision.id} when you contact support."
+    found = _short(decision)
+    if found is None:
+        return f"Rate limit reached. Decision {decision.id}."
+    charge, room = found
+    quota, burst = charge.quota, charge.quota.burst * charge.scale
+    head = f"Rate limit reached for {quota.unit.replace('_', ' ')} (quota {quota.name}): limit {_figure(burst)}, left {_figure(room)}, asked {_figure(charge.cost)}."
+    if math.isfinite(decision.wait):
+        return f"{head} Try again in {decision.wait:.3g} s. Decision {decision.id}."
+    return f"{head} This request is larger than the quota can ever hold: make it smaller. Decision {decision.id}."
+
+
+def merged(existing: Iterable[tuple[bytes, bytes]], own: RawHeaders) -> RawHeaders:
+    """The answer's headers with ours in place of any of the same name."""
+    names = {name for name, _ in own}
+    return [(name, value) for name, value in existing if name.lower() not in names] + own
+
+
+def start_with(message: Message, own: RawHeaders) -> Message:
+    """`message` with our headers; the application's own dictionary is left as it is."""
+    return {**message, "headers": merged(message.get("headers", ()), own)}
+
+
+def _short(decision: Decision) -> tuple[Any, float] | None:
+    for charge, balance in zip(decision.charges, decision.balances, strict=True):
+        if charge.quota.name == decision.short:
+            return charge, balance.room
+    return None
+
+
+def _figure(value: float) -> float | int:
+    return math.floor(value) if value >= 100 or value == int(value) else round(value, 2)

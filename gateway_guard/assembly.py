@@ -1,0 +1,75 @@
+"""Putting a guard's parts together from its files: the same for a served application, a replay and a test."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from gateway_guard.fingerprint.take import Fingerprinter
+from gateway_guard.identity.assemble import identifier
+from gateway_guard.identity.directory import CsvDirectory, Lookup
+from gateway_guard.identity.pseudonyms import Pseudonyms
+from gateway_guard.intake import Intake
+from gateway_guard.policy.judge import Rulebook, compile_policy
+from gateway_guard.policy.lists import load_lists
+from gateway_guard.policy.load import Loaded, load
+from gateway_guard.policy.model import Mode
+
+# Digits of a keyed hash as logs show it.
+HASHED = 20
+
+
+class Parts(NamedTuple):
+    """What a gate needs: the loaded policy, the rulebook, the intake, whose names are whose, and every file that was read."""
+
+    loaded: Loaded
+    rules: Rulebook
+    intake: Intake
+    pseudonyms: Pseudonyms
+    directory: CsvDirectory | None
+    files: tuple[Path, ...]
+
+
+def assemble(
+    policy: Path,
+    key: bytes,
+    *,
+    today: datetime.date | None,
+    directory: Path | None = None,
+    lookup: Lookup | None = None,
+    client: Callable[[], httpx.AsyncClient] | None = None,
+    mode: Mode | None = None,
+) -> Parts:
+    """Load the policy and what it names. Raises PolicyError or DirectoryError.
+
+    `directory` replaces the one that the policy names, `lookup` is the host application's own; `client` makes what fetches key sets, when there are any; `mode` overrides the file's.
+    """
+    loaded = load(policy, today=today)
+    changes = {"mode": mode} if mode is not None else {}
+    if directory is not None:
+        changes |= {"identity": loaded.policy.identity.model_copy(update={"directory": str(directory.absolute())})}  # type: ignore[dict-item]
+    rules = loaded.policy.model_copy(update=changes)
+    folder = policy.parent
+    pseudonyms = Pseudonyms(key)
+    remote = rules.identity.jwt is not None and rules.identity.jwt.jwks is not None
+    who = identifier(rules.identity, pseudonyms, folder=folder, client=client() if client and remote else None, function=lookup)
+    lists = [folder / name for name in rules.lists]
+    fingerprinter = Fingerprinter(key, load_lists(lists))
+    rulebook = compile_policy(rules, loaded.digest, account_ids=_ids(pseudonyms, "account", "credential"), org_ids=_ids(pseudonyms, "org"))
+    table = who.directory if isinstance(who.directory, CsvDirectory) else None
+    files = (*loaded.files, *lists, *([folder / rules.identity.directory] if rules.identity.directory else ()))
+    return Parts(loaded, rulebook, Intake(rules, who, pseudonyms, fingerprinter), pseudonyms, table, files)
+
+
+def _ids(pseudonyms: Pseudonyms, *kinds: str) -> Callable[[str], list[str]]:
+    """A policy names accounts as the operator's directory does, by key, or by the hash that logs show."""
+
+    def ids(name: str) -> list[str]:
+        literal = [name] if len(name) == HASHED else []
+        return literal + [pseudonyms.text(kind, name) for kind in kinds]
+
+    return ids

@@ -1,0 +1,40 @@
+"""Which of the buckets that a request touched is shown under a header name that has room for one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from gateway_guard.ports import LimitShown
+
+Headers = list[tuple[bytes, bytes]]
+
+# Structured fields hold integers of 15 digits.
+MOST = 999_999_999_999_999
+
+
+def tightest(limits: Sequence[LimitShown], families: Mapping[str, str]) -> dict[str, LimitShown]:
+    """For each family the bucket with least room; of equals, the one that takes longest."""
+    shown: dict[str, LimitShown] = {}
+    for limit in limits:
+        family = families.get(limit.unit)
+        if family is None:
+            continue
+        other = shown.get(family)
+        if other is None or (limit.remaining, -limit.reset_seconds) < (other.remaining, -other.reset_seconds):
+            shown[family] = limit
+    return shown
+
+
+def whole(value: float) -> int:
+    """Rounded down into what a header may hold; not a number is nothing."""
+    if 0.0 <= value <= MOST:
+        return int(value)
+    return MOST if value > MOST else 0
+
+
+def seconds(value: float) -> int:
+    """Rounded up: a client that comes back a moment early is refused again."""
+    if 0.0 <= value <= MOST:
+        return math.ceil(value)
+    return MOST if value > MOST else 0

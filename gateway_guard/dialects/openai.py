@@ -1,0 +1,74 @@
+"""What the four OpenAI dialects share: error bodies, rate limit headers, meters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from gateway_guard.dialects.limits import Headers, tightest, whole
+from gateway_guard.dialects.meter import Grammar, meter
+from gateway_guard.dialects.refusal import written
+from gateway_guard.ports import LimitShown, Meter
+
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+FAMILIES = {"requests": "requests", "tokens": "tokens", "input_tokens": "tokens", "output_tokens": "tokens"}
+NAMES = {family: tuple(f"x-ratelimit-{what}-{family}".encode() for what in ("limit", "remaining", "reset")) for family in ("requests", "tokens")}
+
+
+class OpenAI:
+    """Everything but `read`."""
+
+    request_id_header = b"x-request-id"
+    grammar: ClassVar[Grammar]
+
+    def meter(self, content_type: str, *, content_encoding: str = "", input_tokens: int = 0, streaming: bool = False) -> Meter:
+        """A meter for an answer of this type."""
+        return meter(self.grammar, content_type, content_encoding=content_encoding, input_tokens=input_tokens, streaming=streaming)
+
+    def error(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        type: str | None = None,
+        param: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        request_id: str = "",
+    ) -> bytes:
+        """{"error": {"message", "type", "param", "code"}}; the request's id travels in a header, and here when it is known."""
+        error = {"message": message, "type": type or error_type(status), "param": param, "code": code}
+        if details:
+            error["gateway_guard"] = dict(details)  # type: ignore[assignment]
+        return written({"error": error, "request_id": request_id} if request_id else {"error": error})
+
+    def limit_headers(self, limits: Sequence[LimitShown], at: float) -> Headers:
+        """x-ratelimit-{limit,remaining,reset}-{requests,tokens}. Resets are durations, so `at` says nothing here."""
+        headers: Headers = []
+        for family, limit in tightest(limits, FAMILIES).items():
+            full, left, reset = NAMES[family]
+            headers += ((full, b"%d" % whole(limit.limit)), (left, b"%d" % whole(limit.remaining)))
+            if limit.reset_seconds < math.inf:
+                headers.append((reset, duration(limit.reset_seconds)))
+        return headers
+
+
+def error_type(status: int) -> str:
+    """`error.type` of a status."""
+    if status >= 500:
+        return "server_error"
+    return TYPES.get(status, "invalid_request_error")
+
+
+def duration(seconds: float) -> bytes:
+    """6m0s, 1h0m0s, 8.64s, 17ms: rounded up to the millisecond."""
+    milliseconds = math.ceil(whole(seconds * 1000.0) if seconds > 1e9 else max(0.0, seconds) * 1000.0)
+    if milliseconds < 1000:
+        return b"%dms" % milliseconds
+    minutes, rest = divmod(milliseconds, 60_000)
+    tail = f"{rest // 1000}.{rest % 1000:03}".rstrip("0").rstrip(".") if rest % 1000 else str(rest // 1000)
+    if not minutes:
+        return f"{tail}s".encode()
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h{minutes}m{tail}s" if hours else f"{minutes}m{tail}s").encode()

@@ -1,0 +1,55 @@
+"""The IETF's RateLimit fields (draft-ietf-httpapi-ratelimit-headers-11), and the headers that tell a client when to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from gateway_guard.dialects.limits import Headers, seconds, whole
+from gateway_guard.ports import LimitShown
+
+# The draft registers requests, content-bytes and concurrent-requests; the others are names of our own.
+UNITS = {"in_flight": "concurrent-requests"}
+# The official clients do not wait longer than this; some would sleep for days inside one call, so they are told not to.
+PATIENCE = 120.0
+
+
+def fields(limits: Sequence[LimitShown]) -> Headers:
+    """RateLimit-Policy and RateLimit for all of `limits`; nothing when there are none."""
+    if not limits:
+        return []
+    policies: list[str] = []
+    states: list[str] = []
+    for limit in limits:
+        policies.append(_policy(limit.name, limit.limit, limit.window_seconds, limit.unit))
+        state = f"{quoted(limit.name)};r={whole(limit.remaining)}"
+        states.append(state if limit.reset_seconds == float("inf") else f"{state};t={seconds(limit.reset_seconds)}")
+    return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(states).encode())]
+
+
+def retry(wait: float, *, again: bool | None = None) -> Headers:
+    """When to come back, and whether the client should try by itself: unless said otherwise, if the wait is one that it would sit out."""
+    if again is None:
+        again = wait <= PATIENCE
+    asked = (b"x-should-retry", b"true" if again else b"false")
+    if not wait < float("inf"):
+        return [asked]
+    milliseconds = max(1, seconds(wait * 1000.0))
+    return [(b"retry-after", b"%d" % -(-milliseconds // 1000)), (b"retry-after-ms", b"%d" % milliseconds), asked]
+
+
+@lru_cache(maxsize=1024)
+def quoted(name: str) -> str:
+    """A structured-field string. Names are restricted where policies are read; escaping here keeps a header from ever being cut in two."""
+    plain = "".join(char if " " <= char <= "~" else "?" for char in name)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@lru_cache(maxsize=1024)
+def _policy(name: str, limit: float, window: float, unit: str) -> str:
+    size = f"{quoted(name)};q={whole(limit)}"
+    return f"{size};w={seconds(window)};qu={_unit(unit)}" if window > 0 else f"{size};qu={_unit(unit)}"
+
+
+def _unit(unit: str) -> str:
+    return quoted(UNITS.get(unit, unit.replace("_", "-")))

@@ -1,0 +1,72 @@
+"""The system prompt and the tools: what is the caller's own once the known harness is taken away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gateway_guard.fingerprint import text
+from gateway_guard.fingerprint.content import AT_EACH_END, ends
+from gateway_guard.fingerprint.harness import Harness
+from gateway_guard.fingerprint.keyed import Keyed
+
+SYSTEM_EDGE = 4000
+OWN_LINE = 8
+TOOLS = 128
+# Dates and names differ between people who share a prompt.
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
+_DATE = re.compile(rf"\b\d{{1,2}}\.? {_MONTH}\b|\b{_MONTH}\.? \d{{1,4}}\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
+_NAME = re.compile(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ]\w*(?: [A-ZÀ-Þ]\w*)*")
+_PATH = re.compile(r"(?<![\w<])(?:[A-Za-z]:\\|~/|/(?=[A-Za-z]))[^\s<>\"']*|https?://\S+")
+
+
+class SystemMark(NamedTuple):
+    """`system` number of the caller's own text, 0 = none · `rules` numbers of its sentences, in the same domain as those of the current turn · `fold` the own text, folded."""
+
+    system: int
+    rules: tuple[int, ...]
+    fold: bytes
+
+
+NOTHING = SystemMark(0, (), b"")
+
+
+def mark(prompt: str, harness: Harness, keyed: Keyed) -> SystemMark:
+    """What a system prompt says beyond its harness."""
+    own = text.without_blocks(prompt, harness.blocks)
+    head, tail = text.edges(_masked(own), SYSTEM_EDGE)
+    lines = harness.own(line for part in (head + tail).split(b"\n") if len(line := text.letters(part)) >= OWN_LINE)
+    if sum(map(len, lines)) < text.SENTENCE:
+        return NOTHING
+    sentences = [line for line in lines if len(line) >= text.SENTENCE]
+    return SystemMark(keyed.number("system", b"\n".join(lines)), tuple(keyed.number("sentence", line) for line in ends(sentences, AT_EACH_END)), head + tail)
+
+
+def _masked(prompt: str) -> str:
+    return _NAME.sub(" ", _DATE.sub(" ", _PATH.sub(" ", prompt)))
+
+
+def tools(found: Any, harness: Harness, keyed: Keyed) -> int:
+    """One number for the tools that no harness is known to bring: their names and the names of their parameters, in any order. 0 = none."""
+    if not isinstance(found, Sequence):
+        return 0
+    own = sorted({signature for name, signature in _signatures(found[:TOOLS]) if name not in harness.tools})
+    return keyed.number("tools", "\n".join(own).encode("utf-8", "replace")) if own else 0
+
+
+def _signatures(found: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    for tool in found:
+        if not isinstance(tool, Mapping):
+            continue
+        inner = tool.get("function")
+        spec = inner if isinstance(inner, Mapping) else tool
+        name = spec.get("name") or spec.get("type")
+        if isinstance(name, str):
+            yield name, f"{name}({','.join(_parameters(spec))})"
+
+
+def _parameters(spec: Mapping[str, Any]) -> list[str]:
+    schema = spec.get("parameters") or spec.get("input_schema")
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    return sorted(str(name) for name in list(properties)[:TOOLS]) if isinstance(properties, Mapping) else []

@@ -1,0 +1,166 @@
+"""The gate: one request's facts in, one decision out; later its usage in, the reservation settled.
+
+Theory of operation. The gate holds two references, the rulebook and the view; each is swapped by one assignment and read once a decision, so a
+reload or a new view never splits a decision. It learns nothing itself: debts live in the store, conclusions in the view. All of
+its numbers come from `facts.at` and the store, so the same facts in the same order give the same decisions anywhere.
+
+A decision spends in one atomic step from every quota that applies, the cluster's included; a refused request spends nothing. What a request will use is not known
+before it ran: the spend reserves a forecast, and `settle` corrects it to the truth. Between the two the debts can be too small by at most
+(truth - reservation) of the requests in flight, which is the bound on overspending; `reserve: asked` makes it zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from gateway_guard.decision import Action, Decision
+from gateway_guard.facts import RequestFacts, Usage
+from gateway_guard.policy.judge import Rulebook, Score, action_of
+from gateway_guard.policy.model import Rung
+from gateway_guard.ports import Store
+from gateway_guard.quota import Charge, Spend
+from gateway_guard.view import EMPTY, Cluster, View
+
+# Whoever waits for his own running requests to end is told to look again after this many seconds.
+IN_FLIGHT_WAIT = 1.0
+
+
+class Gate:
+    """Decides and settles. `rules` and `view` may be assigned at any time."""
+
+    def __init__(self, rules: Rulebook, store: Store, view: View = EMPTY) -> None:
+        self.rules = rules
+        self.store = store
+        self.view = view
+
+    async def decide(self, facts: RequestFacts) -> Decision:
+        """The decision about one request; what it reserves is held until `settle`, or until it expires."""
+        rules, view = self.rules, self.view
+        account = facts.identity.account
+        standing = view.standings.get(account)
+        cluster = view.clusters.get(standing.cluster) if standing is not None and standing.cluster else None
+        score = rules.score(facts, standing, view)
+        exempt = rules.exemption(facts.identity, facts.at)
+        rung = score.rung if rules.enforcing or score.rung is None else score.would
+        if rung is not None and rung.do == "deny" and rung.mode == "enforce" and not exempt:
+            return self._refuse(facts, score, rung, cluster)
+        scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
+        charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale)
+        spend, paid = await self._spend(facts, charges, cluster)
+        if exempt and not spend.ok:
+            return await self._exempt(facts, score, rung, cluster, exempt, spend, paid)
+        return self._conclude(facts, score, rung, cluster, exempt, spend, paid)
+
+    async def settle(self, decision: Decision, usage: Usage | None, at: float) -> None:
+        """Correct a decision's reservation to what was used; None: nothing was used (the server never answered)."""
+        if not decision.spent:
+            return
+        truth = usage or Usage()
+        rules = self.rules
+        spent = [Charge(c.subject, c.quota, rules.actual(c, decision.model, truth) - c.cost, c.held, c.scale, c.opened) for c in decision.charges]
+        await self.store.adjust(spent, at, hold=decision.hold)
+        if usage is not None:
+            self.store.observe(decision.account, float(usage.output))
+
+    async def _spend(self, facts: RequestFacts, charges: list[Charge], cluster: Cluster | None) -> tuple[Spend, list[Charge]]:
+        """Spend from all quotas. Returns the result and the charges that it is about."""
+        rules = self.rules
+        until = facts.at + rules.expires
+        own = len(charges)
+        if cluster is None or not rules.policy.clusters.share:
+            return await self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=until), charges
+        pooled, minimum = rules.cluster_charges(charges, cluster)
+        together = charges + pooled
+        spend = await self.store.spend(together, facts.at, patience=rules.patience, hold=facts.id, until=until)
+        if spend.ok or spend.short < own:
+            return spend, together
+        if rules.policy.clusters.mode == "shadow":
+            return await self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=until), charges
+        # The cluster is spent: a member still has its declared minimum, so that one greedy member starves nobody.
+        floor = charges + minimum
+        rescue = await self.store.spend(floor, facts.at, patience=rules.patience, hold=facts.id, until=until)
+        return (rescue, floor) if rescue.ok else (spend, together)
+
+    async def _exempt(
+        self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, spend: Spend, paid: Sequence[Charge]
+    ) -> Decision:
+        """An exemption lifts the action, not the counting: what was refused is charged all the same."""
+        decision = self._conclude(facts, score, rung, cluster, exempt, spend, paid)
+        await self.store.adjust(paid, facts.at)
+        return structs.replace(decision, spent=True)
+
+    def _refuse(self, facts: RequestFacts, score: Score, rung: Rung, cluster: Cluster | None) -> Decision:
+        action = action_of(rung)
+        enforcing = self.rules.enforcing
+        return Decision(
+            id=facts.id,
+            at=facts.at,
+            account=facts.identity.account,
+            action=action if enforcing else Action.ALLOW,
+            would=action,
+            enforced=enforcing,
+            served=not enforcing,
+            wait=math.inf if enforcing else 0.0,
+            rung=rung.id,
+            score=score.total,
+            reasons=(f"rung.{rung.id}", *(f"signal.{e.signal}" for e in score.evidence)),
+            evidence=score.evidence,
+            model=facts.model,
+            cluster=cluster.id if cluster else "",
+            view=self.view.id,
+            policy=self.rules.digest,
+        )
+
+    def _conclude(
+        self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, spend: Spend, paid: Sequence[Charge]
+    ) -> Decision:
+        limited = Action.ALLOW if spend.ok and not spend.wait else Action.THROTTLE
+        would = max(limited, action_of(score.would)) if score.would is not None and score.would.do == "deny" else limited
+        enforce = self.rules.enforcing and not exempt
+        action = limited if enforce else Action.ALLOW
+        short = paid[spend.short] if spend.short >= 0 else None
+        return Decision(
+            id=facts.id,
+            at=facts.at,
+            account=facts.identity.account,
+            action=action,
+            would=would,
+            enforced=enforce and action is would,
+            served=spend.ok or not enforce,
+            wait=_wait(spend, short) if enforce else 0.0,
+            short=short.quota.name if short else "",
+            rung=rung.id if rung else "",
+            score=score.total,
+            reasons=_reasons(short, rung, exempt, score),
+            evidence=score.evidence,
+            charges=tuple(paid),
+            levels=spend.levels,
+            spent=spend.ok,
+            model=facts.model,
+            cluster=cluster.id if cluster else "",
+            view=self.view.id,
+            policy=self.rules.digest,
+            hold=facts.id if spend.ok and not exempt else "",
+        )
+
+
+def _wait(spend: Spend, short: Charge | None) -> float:
+    if short is not None and not spend.ok and short.quota.unit == "in_flight":
+        return IN_FLIGHT_WAIT
+    return spend.wait
+
+
+def _reasons(short: Charge | None, rung: Rung | None, exempt: str, score: Score) -> tuple[str, ...]:
+    out: list[str] = []
+    if short is not None:
+        out.append(f"{'cluster' if short.quota.per == 'cluster' else 'quota'}.{short.quota.name}")
+        if rung is not None and rung.scale < 1.0 and rung.mode == "enforce":
+            out.append(f"rung.{rung.id}")
+    if exempt:
+        out.append(f"exempt.{exempt}")
+    if out or score.total > 0.0:
+        out.extend(f"signal.{e.signal}" for e in score.evidence)
+    return tuple(out)

@@ -1,0 +1,104 @@
+"""From a request to its facts: which dialect it speaks, who asks, what its shape is. The text ends here.
+
+One object serves a live edge and a replay; what differs is only where the identity comes from.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import structs
+
+from gateway_guard.dialects import DIALECTS
+from gateway_guard.dialects.body import decoded, parse
+from gateway_guard.errors import UnreadableBody
+from gateway_guard.facts import BLANK, Identity, RequestFacts
+from gateway_guard.fingerprint.take import Fingerprinter
+from gateway_guard.identity.address import prefix
+from gateway_guard.identity.identify import Identifier
+from gateway_guard.identity.pseudonyms import Pseudonyms
+from gateway_guard.policy.model import Policy
+from gateway_guard.ports import Dialect
+from gateway_guard.reading import Reading
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Understood(NamedTuple):
+    """A body's reading, and the bytes that say exactly that to whoever reads them next."""
+
+    reading: Reading
+    raw: bytes
+
+
+class Intake:
+    """Reads requests under one policy."""
+
+    def __init__(self, policy: Policy, identifier: Identifier, pseudonyms: Pseudonyms, fingerprinter: Fingerprinter) -> None:
+        self.rules = policy.guard
+        self.identifier = identifier
+        self._pseudonyms = pseudonyms
+        self._strangers = policy.identity.anonymous_plan
+        self._fingerprinter = fingerprinter
+        self._paths: Mapping[str, Dialect] = {path: DIALECTS[name] for path, name in policy.guard.paths.items()}
+
+    def dialect(self, method: str, path: str) -> Dialect | None:
+        """The dialect of a guarded request, None when it is not guarded.
+
+        A path that a server behind could normalise to a guarded one is guarded too: `//v1/messages`, `/v1/x/../messages`, a trailing slash.
+        """
+        found = self._paths.get(path)
+        if found is None and (path.endswith("/") or "//" in path or "/." in path):
+            found = self._paths.get("/" + posixpath.normpath(path).lstrip("/"))
+        return found if method == "POST" else None
+
+    def read(self, dialect: Dialect, headers: Headers, raw: bytes) -> Understood:
+        """What the body says, or UnreadableBody, or BodyTooLarge."""
+        coding = content_coding(headers)
+        if coding:
+            raw = decoded(raw, coding, self.rules.body_limit)
+        parsed = parse(raw, duplicates="rewrite" if self.rules.unreadable == "pass" else "refuse")
+        return Understood(dialect.read(parsed.body), parsed.raw)
+
+    def stranger(self, client: str) -> Identity:
+        """Somebody who could not be identified and goes on all the same: known by the network."""
+        return Identity(self._pseudonyms.text("network", prefix(client)), plan=self._strangers, anonymous=True)
+
+    def facts(self, ident: str, at: float, identity: Identity, network: int, dialect: Dialect, reading: Reading) -> RequestFacts:
+        """The facts without the fingerprint, which costs more than all the rest and is taken off the request's way."""
+        return RequestFacts(
+            id=ident,
+            at=at,
+            identity=identity,
+            dialect=dialect.name,
+            model=reading.model,
+            network=network,
+            input_tokens=reading.input_tokens,
+            ask_tokens=reading.ask_tokens,
+            asks=int(reading.asks),
+            turns=len(reading.turns),
+        )
+
+    def fingerprinted(self, facts: RequestFacts, reading: Reading, headers: Headers) -> RequestFacts:
+        """The facts with the request's fingerprint."""
+        if facts.fingerprint is not BLANK:
+            return facts
+        return structs.replace(facts, fingerprint=self._fingerprinter.take(reading, headers))
+
+    def recorded(self, ident: str, at: float, method: str, path: str, headers: Headers, client: str, raw: bytes, identity: Identity | None = None) -> RequestFacts:
+        """The whole facts of a recorded exchange; raises RequestError for what a live guard would refuse, UnreadableBody for a path that is not guarded."""
+        dialect = self.dialect(method, path)
+        if dialect is None:
+            raise UnreadableBody(f"{method} {path} is not a guarded path")
+        reading = self.read(dialect, headers, raw).reading
+        who = self.identifier.recorded(headers, client, at) if identity is None else identity
+        facts = self.facts(ident, at, who, self.identifier.network(client), dialect, reading)
+        return self.fingerprinted(facts, reading, headers)
+
+
+def content_coding(headers: Headers) -> str:
+    """The request's content coding, empty for none; several headers or codings are joined and so refused later."""
+    found = b",".join(value.strip() for name, value in headers if name == b"content-encoding").lower()
+    return "" if found in (b"", b"identity") else found.decode("latin-1")

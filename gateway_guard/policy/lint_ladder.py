@@ -1,0 +1,122 @@
+"""Lint for signals, the ladder and exemptions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from gateway_guard.policy.finding import Finding, odd, ruled
+from gateway_guard.policy.lint_quotas import missing
+from gateway_guard.policy.model import Exemption, Policy, Rung
+from gateway_guard.signals.catalogue import NAMES
+
+if TYPE_CHECKING:
+    import datetime
+
+STRENGTH = ("allow", "throttle", "deny")
+# A denial needs both columns; neither alone convicts.
+COLUMNS = ("coordination", "harvest")
+LONG_EXEMPTION = 400  # days
+
+
+def signals(policy: Policy) -> Iterator[Finding]:
+    """Signals that exist and can say something."""
+    for name, rule in policy.signals.items():
+        if name not in NAMES:
+            yield Finding(("signals", name), missing(name, "signal", set(NAMES)))
+        elif rule.weight == 0 and rule.mode != "off":
+            yield odd(("signals", name, "weight"), f"signal `{name}` weighs nothing; say `mode: off`, or `mode: shadow` to watch it")
+
+
+def ladder(policy: Policy) -> Iterator[Finding]:
+    """Each rung is above, stronger and tighter than the one before."""
+    yield from _twice("ladder", policy.ladder)
+    for index, (below, rung) in enumerate(itertools.pairwise(policy.ladder), start=1):
+        if rung.at <= below.at:
+            yield Finding(
+                ("ladder", index, "at"),
+                f"rung `{rung.id}` starts at {rung.at:g}, not above `{below.id}` before it ({below.at:g}); write the rungs from calm to sure",
+            )
+        if STRENGTH.index(rung.do) < STRENGTH.index(below.do):
+            yield Finding(
+                ("ladder", index, "do"), f"rung `{rung.id}` does less ({rung.do}) than `{below.id}` below it ({below.do}): more suspicion would be rewarded"
+            )
+        if rung.scale > below.scale and rung.do != "deny":
+            yield Finding(
+                ("ladder", index, "scale"),
+                f"rung `{rung.id}` has more room (scale {rung.scale:g}) than `{below.id}` below it ({below.scale:g}): more suspicion would be rewarded",
+            )
+    for index, rung in enumerate(policy.ladder):
+        yield from _rung(("ladder", index), rung)
+
+
+def reach(policy: Policy) -> Iterator[Finding]:
+    """A rung is of use only when the signals can add up to it."""
+    listed = {name: rule for name, rule in policy.signals.items() if rule.mode != "off" and rule.weight > 0 and name in NAMES}
+    most = sum(rule.ceiling for rule in listed.values())
+    acting = sum(rule.ceiling for rule in listed.values() if rule.mode == "enforce")
+    for index, rung in enumerate(policy.ladder):
+        if rung.at > most:
+            says = f"rung `{rung.id}` starts at {rung.at:g}, and the ceilings of the signals add up to {most:g}; lower `at`, or raise a ceiling"
+            yield Finding(("ladder", index, "at"), says + ("" if policy.signals else " (`signals` lists none)"))
+        elif rung.at > acting:
+            yield odd(
+                ("ladder", index, "at"),
+                f"rung `{rung.id}` starts at {rung.at:g}, and signals outside shadow add up to {acting:g}: it is only recorded, never acted on",
+            )
+        silent = [name for name in COLUMNS if name not in listed]
+        if rung.do == "deny" and silent:
+            yield Finding(
+                ("ladder", index, "do"),
+                f"rung `{rung.id}` can never deny: that takes the signals coordination and harvest, and {' and '.join(silent)} is not active",
+            )
+
+
+def exemptions(policy: Policy) -> Iterator[Finding]:
+    """Each exemption has a name of its own."""
+    yield from _twice("exemptions", policy.exemptions)
+
+
+def dates(policy: Policy, at: datetime.date | None) -> Iterator[Finding]:
+    """An exemption ends, and one that has ended is taken out."""
+    for index, exemption in enumerate(policy.exemptions):
+        steps = ("exemptions", index, "until")
+        if at is not None and exemption.until < at:
+            yield Finding(steps, f"exemption `{exemption.id}` ended on {exemption.until}; take it out, or agree on a new date")
+        elif at is not None and (exemption.until - at).days > LONG_EXEMPTION:
+            yield odd(steps, f"exemption `{exemption.id}` runs until {exemption.until}; look at it again within a year")
+
+
+def effect(policy: Policy) -> Iterator[Finding]:
+    """An enforcing policy has something to enforce."""
+    if policy.mode == "enforce" and not policy.quotas and not policy.ladder:
+        yield odd(("mode",), "enforces nothing: there are neither `quotas` nor a `ladder`")
+
+
+def _rung(steps: tuple[str, int], rung: Rung) -> Iterator[Finding]:
+    if rung.at <= 0 and (rung.do != "allow" or rung.scale < 1):
+        yield Finding((*steps, "at"), f"rung `{rung.id}` acts from {rung.at:g}, and a caller of whom nothing is known has 0: it would meet everybody")
+    elif rung.do == "allow" and rung.scale < 1:
+        yield Finding((*steps, "do"), f"rung `{rung.id}` allows and yet shrinks quotas to {rung.scale:g}; say `do: throttle`")
+    elif rung.do == "throttle" and rung.scale == 1:
+        yield Finding((*steps, "do"), f"rung `{rung.id}` throttles by nothing; give `scale`, the part of each quota that is left, for example 0.5")
+    elif rung.do == "deny" and "scale" in rung.model_fields_set:
+        yield odd((*steps, "scale"), f"rung `{rung.id}` denies, so its `scale` has no effect")
+
+
+def _twice(section: str, items: Sequence[Rung | Exemption]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if item.id in seen:
+            yield Finding((section, index, "id"), f"there is a `{item.id}` before this one in `{section}`; give each its own id")
+        seen.add(item.id)
+
+
+RULES = (
+    ruled("signals", signals),
+    ruled("ladder", ladder),
+    ruled("ladder signals", reach),
+    ruled("exemptions", exemptions),
+    ruled("mode quotas ladder", effect),
+)

@@ -1,0 +1,103 @@
+"""A policy from a file: read, judged and named by its digest; or refused with every mistake at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+from pydantic import ValidationError
+
+from gateway_guard.errors import PolicyError
+from gateway_guard.policy import mistakes
+from gateway_guard.policy.files import Files
+from gateway_guard.policy.lint import lint
+from gateway_guard.policy.model import Policy
+from gateway_guard.policy.tree import Problem, Tree
+
+if TYPE_CHECKING:
+    import datetime
+
+# What stands in for a part that the types refuse while the other parts are still linted.
+_BARE: dict[str, Any] = {"version": 1, "name": "unnamed"}
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A policy that holds. `digest` is the same for the same meaning, whatever the layout; `files` is all that was read; `warnings` what is merely odd."""
+
+    policy: Policy
+    digest: str
+    path: Path
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def load(path: Path, *, today: datetime.date | None = None) -> Loaded:
+    """The policy in `path` and the files that it includes. With `today`, exemptions past their date are refused."""
+    files = Files()
+    tree = files.read(path)
+    return _judged(tree, files, path, today)
+
+
+def loads(text: str, name: str = "policy", *, today: datetime.date | None = None) -> Loaded:
+    """The policy in `text`; `name` stands for the file in messages. It cannot include files: a text lies in no folder."""
+    files = Files()
+    tree = files.parse(text, name)
+    if "include" in tree.value:
+        files.problems.append(Problem(tree.value.pop("include").at, "`include` works in files only; write the included policy here"))
+        files.whole = False
+    return _judged(tree, files, Path(name), today)
+
+
+def digest(policy: Policy) -> str:
+    """Sixteen hex digits that are equal for policies that mean the same."""
+    plain = policy.model_dump(mode="json")
+    # The one mapping whose order has a meaning: the first price that fits is taken.
+    plain["prices"] = list(plain["prices"].items())
+    return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _judged(tree: Tree, files: Files, path: Path, today: datetime.date | None) -> Loaded:
+    if not files.whole:
+        raise _refused(files.problems, files)
+    plain = tree.plain()
+    broken: set[str] = set()
+    try:
+        policy: Policy | None = Policy.model_validate(plain)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        files.problems.extend(mistakes.explain(one, tree) for one in found)
+        broken = {str(one["loc"][0]) for one in found}
+        policy = _rest(plain, broken)
+    odd: list[Problem] = []
+    if policy is not None:
+        for finding in lint(policy, at=today, broken=broken):
+            at = tree.find(finding.steps).at
+            if finding.severe:
+                files.problems.append(Problem(at, finding.says))
+            else:
+                odd.append(Problem(at, f"warning: {finding.says}"))
+    if files.problems or policy is None:
+        raise _refused(files.problems, files)
+    return Loaded(policy, digest(policy), path, tuple(files.files), tuple(map(str, _sorted(odd, files))))
+
+
+def _rest(plain: dict[str, Any], broken: Collection[str]) -> Policy | None:
+    """The policy without its broken sections, for lint to look at the others."""
+    try:
+        return Policy.model_validate(_BARE | {key: value for key, value in plain.items() if key not in broken})
+    except ValidationError:
+        return None
+
+
+def _refused(problems: Sequence[Problem], files: Files) -> PolicyError:
+    return PolicyError([str(problem) for problem in _sorted(problems, files)])
+
+
+def _sorted(problems: Sequence[Problem], files: Files) -> list[Problem]:
+    """In the order of reading, without repetitions."""
+    order = {str(path): index for index, path in enumerate(files.files)}
+    return sorted(dict.fromkeys(problems), key=lambda problem: (order.get(problem.at[0], len(order)), problem.at[1]))

@@ -1,0 +1,224 @@
+"""What a replay found, as JSON (format version 1) and as a page for the terminal.
+
+Everything but `run` depends on the traffic, the policy, the directory and the key alone: two replays write the same bytes there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gateway_guard.decision import Action
+from gateway_guard.replay.tally import AccountTally, QuotaTally, Tally
+
+VERSION = 1
+TOP = 10
+
+
+class PolicyUsed(msgspec.Struct, frozen=True):
+    """The policy that was played: `digest` of its content, `mode` in force."""
+
+    name: str
+    digest: str
+    mode: str
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What was read. `first` and `last` seconds since 1970 · `backwards` lines whose time fell · `broken` lines skipped, the first five in `problems` ·
+    `undecided` requests without a decision, by reason (`unguarded` paths, the codes of refusals), of which `passed` reach the model.
+    """
+
+    name: str
+    requests: int
+    first: float
+    last: float
+    backwards: int
+    broken: int
+    problems: list[str]
+    undecided: dict[str, int]
+    passed: int
+
+
+class Decisions(msgspec.Struct, frozen=True):
+    """`actions` what an enforcing policy does, by action, of which it `refused`, `delayed` and `exempted` so many; `enforced` how many of them were
+    done, and `served` how many requests reached the model. Delays count where they were enforced. `reasons` by code.
+    """
+
+    actions: dict[str, int]
+    enforced: int
+    served: int
+    refused: int
+    delayed: int
+    exempted: int
+    delay_s: float
+    longest_delay_s: float
+    reasons: dict[str, int]
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """Model tokens."""
+
+    input: int
+    output: int
+    reasoning: int
+
+
+class Used(msgspec.Struct, frozen=True):
+    """Tokens of the requests that were `served`, and of those that an enforcing policy `refused`, as far as the log tells; `sources` says for how many
+    served requests usage was `told` by the server, `estimated` by the recording guard, `imputed` here, or there was `none`.
+    """
+
+    served: Tokens
+    refused: Tokens
+    sources: dict[str, int]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Accounts of a plan, or all: how many were `touched` (anything but allow, at least once) and `refused` at least once."""
+
+    accounts: int
+    touched: int
+    refused: int
+    requests: int
+    touched_requests: int
+
+
+class QuotaUse(msgspec.Struct, frozen=True):
+    """One quota: `subjects` that were counted, requests `refused` and `delayed` by it, and how full it became: the highest fill of the median
+    subject, of the one at 90 and 99 %, and of the fullest (1 = the whole burst).
+    """
+
+    per: str
+    unit: str
+    subjects: int
+    refused: int
+    delayed: int
+    fill_median: float
+    fill_90: float
+    fill_99: float
+    fill_most: float
+
+
+class TopAccount(msgspec.Struct, frozen=True):
+    """An account that was refused or delayed often; `reason` the commonest."""
+
+    account: str
+    plan: str
+    requests: int
+    refused: int
+    delayed: int
+    reason: str
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The only part that differs between two runs."""
+
+    seconds: float
+    requests_per_second: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """`complete` is false when the replay was stopped, or the log ended in an error told in `stopped`."""
+
+    v: int = VERSION
+    complete: bool
+    stopped: str = ""
+    policy: PolicyUsed
+    traffic: Traffic
+    decisions: Decisions
+    used: Used
+    accounts: Group
+    orgs: Group
+    plans: dict[str, Group]
+    quotas: dict[str, QuotaUse]
+    top: list[TopAccount]
+    run: Run
+
+
+def encode(report: Report) -> bytes:
+    """The report as JSON, indented for people who open it."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def decisions_of(tally: Tally) -> Decisions:
+    """What was decided."""
+    return Decisions(
+        actions={action.label: tally.actions[action] for action in Action},
+        enforced=tally.enforced,
+        served=tally.served,
+        refused=tally.refused,
+        delayed=tally.delayed,
+        exempted=tally.exempted,
+        delay_s=round(tally.delay, 3),
+        longest_delay_s=round(tally.longest, 3),
+        reasons=ranked(tally.reasons),
+    )
+
+
+def used_of(tally: Tally) -> Used:
+    """What was used and spared."""
+    return Used(Tokens(*tally.tokens), Tokens(*tally.unserved), ranked(tally.usage))
+
+
+def group(accounts: Sequence[AccountTally]) -> Group:
+    """Accounts taken together."""
+    return Group(
+        accounts=len(accounts),
+        touched=sum(account.touched > 0 for account in accounts),
+        refused=sum(account.refused > 0 for account in accounts),
+        requests=sum(account.requests for account in accounts),
+        touched_requests=sum(account.touched for account in accounts),
+    )
+
+
+def orgs_of(tally: Tally) -> Group:
+    """The same for organisations."""
+    members: dict[str, list[AccountTally]] = {}
+    for account in tally.accounts.values():
+        if account.org:
+            members.setdefault(account.org, []).append(account)
+    return Group(
+        accounts=len(members),
+        touched=sum(any(a.touched for a in of) for of in members.values()),
+        refused=sum(any(a.refused for a in of) for of in members.values()),
+        requests=sum(a.requests for of in members.values() for a in of),
+        touched_requests=sum(a.touched for of in members.values() for a in of),
+    )
+
+
+def plans_of(tally: Tally) -> dict[str, Group]:
+    """By plan, in alphabetic order."""
+    members: dict[str, list[AccountTally]] = {}
+    for account in tally.accounts.values():
+        members.setdefault(account.plan, []).append(account)
+    return {plan: group(members[plan]) for plan in sorted(members)}
+
+
+def quotas_of(tally: Tally) -> dict[str, QuotaUse]:
+    """By quota, in alphabetic order."""
+    return {name: _use(tally.quotas[name]) for name in sorted(tally.quotas)}
+
+
+def top_of(tally: Tally, name: Callable[[str], str]) -> list[TopAccount]:
+    """Those who were refused most, then delayed most."""
+    touched = [(name(account), of) for account, of in tally.accounts.items() if of.touched]
+    touched.sort(key=lambda item: (-item[1].refused, -item[1].delayed, item[0]))
+    return [TopAccount(shown, of.plan, of.requests, of.refused, of.delayed, next(iter(ranked(of.reasons)))) for shown, of in touched[:TOP]]
+
+
+def _use(tally: QuotaTally) -> QuotaUse:
+    peaks = sorted(tally.peaks.values())
+    median, high, higher = (round(_at(peaks, share), 4) for share in (0.5, 0.9, 0.99))
+    return QuotaUse(tally.quota.per, tally.quota.unit, len(peaks), tally.refused, tally.delayed, median, high, higher, round(_at(peaks, 1.0), 4))
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie (nearest rank)."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def ranked(counts: Counter[str]) -> dict[str, int]:
+    """Commonest first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,201 @@
+"""Plays an exchange log, or a trace of already fingerprinted events, and yields what was decided, one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from typing import NamedTuple, Protocol
+
+from msgspec import structs
+
+from gateway_guard.decision import Decision
+from gateway_guard.errors import RequestError, UnreadableBody
+from gateway_guard.facts import Done, Event, Identity, RequestFacts, Seen, Usage
+from gateway_guard.ports import Dialect, Sink
+from gateway_guard.replay.player import Outcome, Player
+from gateway_guard.trace.decisions import DecisionRow, Label, row, undecided
+from gateway_guard.trace.exchanges import Exchange, Response, asgi_headers
+
+# Requests of a trace whose end is not yet known.
+OPEN = 1_000_000
+# An embedding has input only.
+SILENT = "openai.embeddings"
+
+
+class Reader(Protocol):
+    """What a replay needs of an intake."""
+
+    def dialect(self, method: str, path: str) -> Dialect | None: ...
+
+    def recorded(
+        self, ident: str, at: float, method: str, path: str, headers: list[tuple[bytes, bytes]], client: str, raw: bytes, identity: Identity | None
+    ) -> RequestFacts: ...
+
+
+class Undecided(NamedTuple):
+    """Why a line got no decision: it is not guarded, not readable, or names nobody. `action` is what happens to it, `served` whether it reaches the model."""
+
+    code: str
+    action: Label
+    served: bool
+
+
+NOT_GUARDED = Undecided("unguarded", "allow", True)
+
+
+class Played(NamedTuple):
+    """A request was played: it has `facts` and a `decision`, or was left `undecided`."""
+
+    id: str
+    at: float
+    facts: RequestFacts | None = None
+    decision: Decision | None = None
+    undecided: Undecided = NOT_GUARDED
+
+
+class Ended(NamedTuple):
+    """How a decided request ended in the log. Comes after its `Played`; whether it was served is the decision's to tell."""
+
+    facts: RequestFacts
+    decision: Decision
+    outcome: Outcome
+
+
+Step = Played | Ended
+
+
+class Terms(NamedTuple):
+    """What of the policy a replay needs beside the gate: tokens taken for an answer of which nothing is known, what happens to the unreadable."""
+
+    output: int = 500
+    shadow: bool = False
+    lenient: bool = False
+
+    def refuse(self, error: RequestError) -> Undecided:
+        """What the live guard does with a request that it cannot read or identify."""
+        excused = self.lenient and isinstance(error, UnreadableBody)
+        return Undecided(error.code, "allow" if excused else "deny", excused or self.shadow)
+
+
+def play(log: Iterable[Exchange], reader: Reader, player: Player, terms: Terms) -> Iterator[Step]:
+    """Play an exchange log."""
+    for exchange in log:
+        at = player.advance(exchange.ts)
+        try:
+            facts = _facts(exchange, reader, at)
+        except RequestError as error:
+            yield Played(exchange.id, at, undecided=terms.refuse(error))
+            continue
+        if facts is None:
+            yield Played(exchange.id, at)
+            continue
+        decision = player.decide(facts)
+        order = player.played
+        yield Played(exchange.id, at, facts, decision)
+        outcome = outcome_of(exchange, facts, terms.output)
+        if decision.served:
+            player.settle_later(decision, outcome, order)
+        yield Ended(facts, decision, outcome)
+    player.finish()
+
+
+def play_trace(events: Iterable[Event], player: Player, terms: Terms) -> Iterator[Step]:
+    """Play a trace. Its own decisions count for nothing; a request that it shows as refused is imputed its usage if it is served now."""
+    running: dict[str, tuple[int, Decision, RequestFacts]] = {}
+    for event in events:
+        if isinstance(event, Seen):
+            at = player.advance(event.facts.at)
+            facts = event.facts if at == event.facts.at else structs.replace(event.facts, at=at)
+            decision = player.decide(facts)
+            running[facts.id] = (player.played, decision, facts)
+            if len(running) > OPEN:
+                del running[next(iter(running))]
+            yield Played(facts.id, at, facts, decision)
+        elif isinstance(event, Done):
+            known = running.pop(event.id, None)
+            if known is not None:
+                order, decision, facts = known
+                outcome = _outcome_of_event(event, facts, terms.output, player.now)
+                if decision.served:
+                    player.settle_later(decision, outcome, order)
+                yield Ended(facts, decision, outcome)
+    player.finish()
+
+
+def _facts(exchange: Exchange, reader: Reader, at: float) -> RequestFacts | None:
+    if reader.dialect(exchange.method, exchange.path) is None:
+        return None
+    headers = asgi_headers(exchange.headers)
+    return reader.recorded(exchange.id, at, exchange.method, exchange.path, headers, exchange.client, bytes(exchange.body), exchange.identity)
+
+
+def outcome_of(exchange: Exchange, facts: RequestFacts, output: int) -> Outcome:
+    """How a logged exchange ended."""
+    response = exchange.response or Response()
+    at = max(exchange.ends, facts.at)
+    usage = response.usage
+    if usage is not None and usage.output_tokens is not None:
+        given = facts.input_tokens if usage.input_tokens is None else usage.input_tokens
+        told = Usage(given, usage.output_tokens, usage.reasoning_tokens or 0, usage.estimated)
+        return Outcome(at, told, 200 if response.status is None else response.status, response.ending)
+    if _unanswered(response):
+        return Outcome(at, None, response.status or 0, response.ending)
+    return Outcome(at, imputed(facts, output), imputed=True)
+
+
+def _unanswered(response: Response) -> bool:
+    """The server failed, or was never reached; but what the recording guard refused may be served now, and is not counted here."""
+    failed = response.status is not None and response.status >= 400
+    return response.ending != "refused" and (failed or response.ending in ("left", "raised"))
+
+
+def imputed(facts: RequestFacts, output: int) -> Usage:
+    """What a request would have used, as far as can be told: what the caller asked for at most, else `output` tokens."""
+    expected = 0 if facts.dialect == SILENT else facts.ask_tokens or output
+    return Usage(facts.input_tokens, expected, estimated=True)
+
+
+def _outcome_of_event(done: Done, facts: RequestFacts, output: int, now: float) -> Outcome:
+    at = max(done.at, now)
+    if done.ending == "refused":
+        return Outcome(at, imputed(facts, output), 200, imputed=True)
+    if done.usage == Usage() and not 0 < done.status < 400:
+        return Outcome(at, None, done.status, done.ending)
+    return Outcome(at, done.usage, done.status, done.ending)
+
+
+class Tracing:
+    """Writes what is played as a trace that does not depend on the policy: every request, and every end where the log has it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._ends: list[tuple[float, int, Done]] = []
+        self._order = 0
+
+    def take(self, step: Step) -> None:
+        """Add one step of a replay."""
+        if isinstance(step, Ended):
+            facts, _, outcome = step
+            self._order += 1
+            done = Done(facts.id, outcome.at, facts.identity.account, outcome.usage or Usage(), outcome.status, outcome.ending)
+            heappush(self._ends, (outcome.at, self._order, done))
+        elif step.facts is not None and step.decision is not None:
+            self._until(step.at)
+            self._sink(Seen(step.facts, step.decision.would.label, step.decision.cluster))
+
+    def finish(self) -> None:
+        """Add the ends that are still to come."""
+        self._until(math.inf)
+
+    def _until(self, at: float) -> None:
+        while self._ends and self._ends[0][0] <= at:
+            self._sink(heappop(self._ends)[2])
+
+
+def row_of(played: Played, name: str) -> DecisionRow:
+    """The row of the decision log; `name` shows the account."""
+    if played.decision is not None:
+        return row(played.decision, name)
+    code, action, served = played.undecided
+    return undecided(played.id, played.at, code, action=action, served=served)

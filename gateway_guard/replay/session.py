@@ -1,0 +1,112 @@
+"""One replay with its outputs: decisions, a trace, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway_guard.errors import GuardError
+from gateway_guard.replay import report as reports
+from gateway_guard.replay.report import Report, Run, Traffic
+from gateway_guard.replay.run import Ended, Step, Tracing, row_of
+from gateway_guard.replay.stage import Stage
+from gateway_guard.replay.tally import Tally
+from gateway_guard.trace.decisions import decisions_writer
+from gateway_guard.trace.events import TraceWriter
+from gateway_guard.trace.exchanges import ExchangeLog
+from gateway_guard.trace.output import Output
+
+EVERY = 128
+
+
+class Outputs(NamedTuple):
+    """Where to write; empty: nowhere."""
+
+    decisions: str = ""
+    trace: str = ""
+
+
+class Session:
+    """Plays a stage to its end. `stopped` says why it ended early; `kept` where its unfinished outputs are then."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.tally = Tally()
+        self.stopped = ""
+        self.kept: list[str] = []
+        self._stage = stage
+
+    def run(self, outputs: Outputs, tick: Callable[[], None]) -> None:
+        """Play; `tick` is called now and then. What is written becomes final at the end, and is set aside if the replay is stopped."""
+        files: list[Output] = []
+        try:
+            with ExitStack() as stack:
+                takers = self._takers(outputs, stack, files)
+                for number, step in enumerate(self._stage.steps):
+                    for take in takers:
+                        take(step)
+                    if not number % EVERY:
+                        tick()
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+            raise
+        except GuardError as error:
+            self.stopped = str(error)
+            raise
+        finally:
+            self.kept = [file.aside for file in files if file.aside]
+
+    def report(self, seconds: float) -> Report:
+        """What was found so far."""
+        tally, source = self.tally, self._stage.source
+        log = source if isinstance(source, ExchangeLog) else None
+        return Report(
+            complete=not self.stopped,
+            stopped=self.stopped,
+            policy=self._stage.policy,
+            traffic=Traffic(
+                name=Path(source.name).name,
+                requests=tally.requests + tally.undecided.total(),
+                first=tally.first,
+                last=tally.last,
+                backwards=log.backwards if log else 0,
+                broken=log.broken if log else 0,
+                problems=log.problems if log else [],
+                undecided=reports.ranked(tally.undecided),
+                passed=tally.passed,
+            ),
+            decisions=reports.decisions_of(tally),
+            used=reports.used_of(tally),
+            accounts=reports.group(list(tally.accounts.values())),
+            orgs=reports.orgs_of(tally),
+            plans=reports.plans_of(tally),
+            quotas=reports.quotas_of(tally),
+            top=reports.top_of(tally, self._stage.name),
+            run=Run(round(seconds, 3), round(tally.requests / seconds, 1) if seconds else 0.0),
+        )
+
+    def _takers(self, outputs: Outputs, stack: ExitStack, files: list[Output]) -> list[Callable[[Step], None]]:
+        """All outputs are opened before anything is written to one of them."""
+        opened = {name: stack.enter_context(Output(name)) for name in outputs if name}
+        files.extend(opened.values())
+        takers: list[Callable[[Step], None]] = [self.tally.take]
+        if outputs.decisions:
+            takers.append(self._rows(opened[outputs.decisions], stack))
+        if outputs.trace:
+            writer = TraceWriter(opened[outputs.trace], key=self._stage.key)
+            tracing = Tracing(writer)
+            stack.callback(writer.finish)
+            stack.callback(tracing.finish)
+            takers.append(tracing.take)
+        return takers
+
+    def _rows(self, output: Output, stack: ExitStack) -> Callable[[Step], None]:
+        writer, name = decisions_writer(output), self._stage.name
+        stack.callback(writer.finish)
+
+        def take(step: Step) -> None:
+            if not isinstance(step, Ended):
+                writer.write(row_of(step, name(step.decision.account) if step.decision is not None else ""))
+
+        return take

@@ -1,0 +1,56 @@
+"""Sets up a replay from files: what is played, under which policy, with whose names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway_guard.assembly import Parts, assemble
+from gateway_guard.gate import Gate
+from gateway_guard.policy.model import Mode, Policy
+from gateway_guard.replay.player import Player
+from gateway_guard.replay.report import PolicyUsed
+from gateway_guard.replay.run import Step, Terms, play, play_trace
+from gateway_guard.stores.memory import MemoryStore
+from gateway_guard.trace.events import Trace, is_trace
+from gateway_guard.trace.exchanges import ExchangeLog
+
+NAMES = 100_000
+
+
+class Stage(NamedTuple):
+    """`steps` is the replay itself, yet to be iterated over · `name` shows an account · `key` names the key without telling it · `notes` what to know."""
+
+    source: ExchangeLog | Trace
+    steps: Iterator[Step]
+    policy: PolicyUsed
+    name: Callable[[str], str]
+    key: str
+    notes: tuple[str, ...] = ()
+
+
+def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None) -> Stage:
+    """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today."""
+    parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
+    rules = parts.rules.policy
+    player = Player(Gate(parts.rules, MemoryStore(rules.accounts)))
+    known = parts.pseudonyms.text("trace", "key")
+    used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
+    if not is_trace(traffic):
+        log = ExchangeLog(traffic)
+        return Stage(log, play(log, parts.intake, player, terms(rules)), used, _names(parts), known, parts.loaded.warnings)
+    trace = Trace(traffic)
+    own = trace.header.key == known
+    notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
+    return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts) if own else str, known, (*parts.loaded.warnings, *notes))
+
+
+def terms(policy: Policy) -> Terms:
+    """What of a policy a replay needs beside the gate."""
+    return Terms(policy.reservation.output, policy.mode == "shadow", policy.guard.unreadable == "pass")
+
+
+def _names(parts: Parts) -> Callable[[str], str]:
+    return str if parts.directory is None else lru_cache(NAMES)(parts.directory.name)

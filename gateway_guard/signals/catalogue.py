@@ -1,0 +1,70 @@
+"""The signals that a policy may weigh, by name. Each is pure, bounded, and silent (None) when it has nothing to say.
+
+Coordination (are these one actor?) and harvest (does the traffic look like building a data set?) are two columns and stay so.
+Origin, language and the size of a group are not evidence and have no signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gateway_guard.evidence import Evidence
+from gateway_guard.facts import RequestFacts
+from gateway_guard.ports import Signal
+from gateway_guard.view import Standing, View
+
+DAY = 86400.0
+YOUNG_DAYS = 3.0
+
+
+def coordination(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
+    """The account belongs to a cluster that acts as one."""
+    if standing is None or standing.coordination <= 0.0 or not standing.families:
+        return None
+    cluster = view.clusters.get(standing.cluster)
+    size = f"{cluster.size} accounts" if cluster else "a cluster"
+    return Evidence(standing.families[0], "coordination", standing.coordination, f"Acts as one with {size} ({standing.cluster}); evidence: {', '.join(standing.families)}.")
+
+
+def harvest(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
+    """The traffic of the account's cluster, or its own, looks like building a data set."""
+    if standing is None or standing.harvest <= 0.0:
+        return None
+    return Evidence("content", "harvest", standing.harvest, "The pooled traffic looks like building a data set.")
+
+
+def elicitation(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
+    """The request asks for reasoning traces, grading or data-set formats. Common in honest work: its ceiling must stay low."""
+    count = facts.fingerprint.elicits.bit_count()
+    if not count:
+        return None
+    return Evidence("content", "elicitation", float(count), f"Asks for material of {count} kind{'s' if count > 1 else ''} that training sets are made of.")
+
+
+def client_contradiction(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
+    """The client's headers contradict each other."""
+    count = facts.fingerprint.odd.bit_count()
+    if not count:
+        return None
+    return Evidence("client", "client_contradiction", float(count), f"The client's headers contradict each other in {count} way{'s' if count > 1 else ''}.")
+
+
+def young_account(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
+    """The account is a few days old. Every honest account once was: its ceiling must stay low."""
+    created = facts.identity.created_at
+    if not created or facts.at - created >= YOUNG_DAYS * DAY:
+        return None
+    return Evidence("identity", "young_account", 1.0, f"The account is {max(0.0, facts.at - created) / DAY:.1f} days old.")
+
+
+SIGNALS: Mapping[str, Signal] = MappingProxyType(
+    {
+        "coordination": coordination,
+        "harvest": harvest,
+        "elicitation": elicitation,
+        "client_contradiction": client_contradiction,
+        "young_account": young_account,
+    }
+)
+NAMES = frozenset(SIGNALS)

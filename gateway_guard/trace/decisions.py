@@ -1,0 +1,194 @@
+"""The decision log: one row for each exchange, in the order of deciding (JSON lines, or Parquet with the `parquet` extra)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+
+import msgspec
+
+from gateway_guard.decision import Decision
+from gateway_guard.errors import TrafficError, UsageError
+from gateway_guard.trace.lines import Lines
+from gateway_guard.trace.output import Output
+
+Label = Literal["allow", "throttle", "degrade", "challenge", "deny"]
+ROWS = 8192
+
+
+class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One row. `action` is what an enforcing policy does, `enforced` whether it was done.
+
+    Beside the fields that every reader knows: `wait_s` when a refused caller may come back (null: not by waiting) · `short` the quota that refused or delayed ·
+    `rung` and `score` of the ladder · `view` the analyst's conclusion that was used · `policy` the policy's digest.
+    """
+
+    id: str
+    ts: float
+    account: str
+    action: Label
+    enforced: bool
+    cluster: str | None
+    reasons: list[str]
+    served: bool
+    delay_ms: float
+    wait_s: float | None = 0.0
+    short: str = ""
+    rung: str = ""
+    score: float = 0.0
+    view: int = 0
+    policy: str = ""
+
+
+LABELS: tuple[Label, ...] = ("allow", "throttle", "degrade", "challenge", "deny")
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(DecisionRow)
+
+
+def row(decision: Decision, account: str) -> DecisionRow:
+    """A decision as a row; `account` is the name to show."""
+    wait = decision.wait
+    return DecisionRow(
+        id=decision.id,
+        ts=decision.at,
+        account=account,
+        action=LABELS[decision.would],
+        enforced=decision.enforced,
+        cluster=decision.cluster or None,
+        reasons=list(decision.reasons),
+        served=decision.served,
+        delay_ms=round(wait * 1000.0, 3) if decision.served and wait else 0.0,
+        wait_s=_coming_back(wait) if not decision.served else 0.0,
+        short=decision.short,
+        rung=decision.rung,
+        score=round(decision.score, 4),
+        view=decision.view,
+        policy=decision.policy,
+    )
+
+
+def undecided(ident: str, at: float, code: str, *, action: Label, served: bool) -> DecisionRow:
+    """The row of a request that never got as far as a decision: not guarded, not readable, or nobody named in it."""
+    return DecisionRow(
+        id=ident,
+        ts=at,
+        account="",
+        action=action,
+        enforced=served == (action == "allow"),
+        cluster=None,
+        reasons=[f"request.{code}"],
+        served=served,
+        delay_ms=0.0,
+        wait_s=0.0 if served else None,
+    )
+
+
+def _coming_back(wait: float) -> float | None:
+    return round(wait, 3) if math.isfinite(wait) else None
+
+
+def line(row: DecisionRow) -> bytes:
+    """One line of a decision log."""
+    return _ENCODER.encode(row) + b"\n"
+
+
+class RowWriter(Protocol):
+    """Takes rows and hands them to an output; `finish` comes before the output's commit."""
+
+    def write(self, row: DecisionRow) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class _LineWriter:
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, row: DecisionRow) -> None:
+        self._output.write(line(row))
+
+    def finish(self) -> None: ...
+
+
+class _ParquetWriter:
+    def __init__(self, output: Output) -> None:
+        self._arrow, parquet = _pyarrow(output.name)
+        self._schema = _schema(self._arrow)
+        self._writer = parquet.ParquetWriter(_Pipe(output), self._schema, compression="zstd")
+        self._rows: list[DecisionRow] = []
+
+    def write(self, row: DecisionRow) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        columns = {name: [getattr(row, name) for row in rows] for name in self._schema.names}
+        self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+
+
+def decisions_writer(output: Output) -> RowWriter:
+    """A writer for the format that the output's name asks for: Parquet for `.parquet`, JSON lines otherwise."""
+    return _ParquetWriter(output) if output.name.endswith(".parquet") else _LineWriter(output)
+
+
+def read_decisions(path: str | Path, *, stream: BinaryIO | None = None) -> Iterator[DecisionRow]:
+    """The rows of a decision log; a broken line is an error here, since a guard wrote it."""
+    if str(path).endswith(".parquet"):
+        yield from _parquet_rows(path)
+        return
+    for number, data in enumerate(Lines(path, stream=stream), 1):
+        try:
+            yield _DECODER.decode(data or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise TrafficError(f"{path}:{number}: is not a decision: {error}") from None
+
+
+def _parquet_rows(path: str | Path) -> Iterator[DecisionRow]:
+    arrow, parquet = _pyarrow(path)
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(ROWS):
+            for found in batch.to_pylist():
+                yield msgspec.convert(found, DecisionRow)
+    except (OSError, arrow.ArrowException, msgspec.ValidationError) as error:
+        raise TrafficError(f"{path}: is not a decision log: {error}") from None
+
+
+def _schema(arrow: Any) -> Any:
+    text, number = arrow.string(), arrow.float64()
+    kinds = {"str": text, "float": number, "bool": arrow.bool_(), "int": arrow.int64()}
+    special = {"action": text, "cluster": text, "reasons": arrow.list_(text), "wait_s": number}
+    return arrow.schema([(name, special.get(name) or kinds[str(kind)]) for name, kind in DecisionRow.__annotations__.items()])
+
+
+def _pyarrow(name: str | Path) -> tuple[Any, Any]:
+    """An extra, and heavy: imported only where a name ends in `.parquet`."""
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise UsageError(f"{name}: Parquet needs the extra: pip install 'gateway-guard[parquet]' (or choose a name that ends in .jsonl.zst)") from None
+
+
+class _Pipe:
+    """An `Output` as the file object that pyarrow writes to."""
+
+    closed = False
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, data: bytes) -> int:
+        self._output.write(bytes(data))
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
