@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 
-class Turn(NamedTuple):
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """One message: `role` as the API names it, its `text` parts joined, and how many parts were not text."""
 
     role: str
@@ -13,7 +15,7 @@ class Turn(NamedTuple):
     other: int = 0
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """`current` the text of the current turn (tool results and media are counted, not read) · `turns` the conversation without the system
     prompt, in order, the current turn included · `tools` tool definitions as parsed · `blobs` opaque reasoning blobs and signatures ·
     `parameters` names of the top-level fields set, in body order · `asks` `Asks` bits · `ask_tokens` output maximum over all choices, 0 = none ·

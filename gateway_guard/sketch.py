@@ -1,7 +1,7 @@
 """Near-duplicate sketches: the sixteen smallest keyed hashes of a text's byte grams.
 
-Theory of operation. Every run of `GRAM` bytes is hashed; of all distinct hashes the `SIZE` smallest are kept. Which grams these are depends
-on the key and on the gram alone, so two texts that share a passage tend to keep the same hashes of it, whatever stands around it: one kept hash
+Theory of operation. One in `SHARE` runs of `GRAM` bytes is hashed; of all distinct hashes the `SIZE` smallest are kept. Which grams these are depends
+on the key and on the run alone, so two texts that share a passage tend to keep the same hashes of it, whatever stands around it: one kept hash
 in common is a passage of at least `GRAM` bytes in common. The kept hashes of a union are the smallest of both, which gives the estimates below.
 Bytes, not words: Chinese and Japanese have no spaces, and 24 bytes are eight of their characters or four to five English words.
 SimHash was tried instead and fails as soon as a fixed instruction is followed by varying text.
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 SIZE = 16
 GRAM = 24
+SHARE = 4
 _SPAN = 2**64
 _WORD = 8
 
@@ -25,38 +26,41 @@ Hashes = NDArray[np.uint64]
 
 
 def salts(material: bytes) -> Hashes:
-    """Five secret odd multipliers out of 40 bytes of key material."""
-    return np.frombuffer(material[:40], dtype="<u8").astype(np.uint64) | np.uint64(1)
+    """Six secret odd multipliers out of 48 bytes of key material."""
+    return np.frombuffer(material[:48], dtype="<u8").astype(np.uint64) | np.uint64(1)
 
 
 def grams(text: bytes, keys: Hashes) -> Hashes:
-    """The keyed hash of every run of `GRAM` bytes. Three products are summed and mixed: it cannot be undone, not even with the keys."""
+    """Keyed hashes of one in `SHARE` of the runs of `GRAM` bytes; which ones depends on how a run begins, never on where it stands.
+
+    Three products are summed and mixed: that cannot be undone, not even with the keys.
+    """
     count = len(text) - GRAM + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
     words: NDArray[Any] = np.ndarray((count + GRAM - _WORD,), dtype="<u8", buffer=text, strides=(1,))
-    hashes: Hashes = words[:count] * keys[0]
-    hashes += words[_WORD : _WORD + count] * keys[1]
-    hashes += words[2 * _WORD :] * keys[2]
+    at = np.flatnonzero(words[:count] * keys[0] < np.uint64(_SPAN // SHARE))
+    hashes: Hashes = words[at] * keys[1]
+    hashes += words[at + _WORD] * keys[2]
+    hashes += words[at + 2 * _WORD] * keys[3]
     hashes ^= hashes >> np.uint64(32)
-    hashes *= keys[3]
-    hashes ^= hashes >> np.uint64(29)
     hashes *= keys[4]
+    hashes ^= hashes >> np.uint64(29)
+    hashes *= keys[5]
     return hashes
 
 
 def smallest(hashes: Hashes, size: int = SIZE) -> tuple[int, ...]:
     """The `size` smallest distinct hashes, in order, as 63-bit integers."""
     if hashes.size > 8 * size:
-        few = hashes[hashes < np.uint64(_SPAN * 4 * size // hashes.size)]
-        found = np.unique(few)
-        if found.size >= size:
-            return _narrow(found[:size])
-    return _narrow(np.unique(hashes)[:size])
+        few = set(hashes[hashes < np.uint64(_SPAN * 3 * size // hashes.size)].tolist())
+        if len(few) >= size:
+            return _narrow(few, size)
+    return _narrow(set(hashes.tolist()), size)
 
 
-def _narrow(hashes: Hashes) -> tuple[int, ...]:
-    return tuple((hashes >> np.uint64(1)).tolist())
+def _narrow(hashes: set[int], size: int) -> tuple[int, ...]:
+    return tuple(value >> 1 for value in sorted(hashes)[:size])
 
 
 def of(text: bytes, keys: Hashes) -> tuple[int, ...]:

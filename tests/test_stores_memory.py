@@ -157,6 +157,17 @@ def test_drained_rows_are_dropped() -> None:
     assert len(store) < 10
 
 
+def test_a_drained_row_that_is_being_spent_from_is_not_dropped() -> None:
+    """Opening a new subject's row must not throw out the drained row of another charge of the same spend."""
+    store = MemoryStore()
+    other = Quota("minute", rate=1.0, burst=10.0, per="org")
+    spend(store, Charge("a", MINUTE, 1.0), at=0.0)
+    for i in range(10):
+        at = 100.0 * (i + 1)
+        assert spend(store, Charge(f"org{i}", other, 1.0), Charge("a", MINUTE, 10.0), at=at).ok
+        assert level(store, Charge("a", MINUTE, 0.0), at) == 10.0
+
+
 def test_a_clock_that_runs_back_gives_nothing() -> None:
     store = MemoryStore()
     assert spend(store, Charge("a", MINUTE, 10.0), at=100.0).ok

@@ -53,10 +53,15 @@ def running(folder: Path) -> Iterator[str]:
 
 def replay(folder: Path, policy: str, decisions: str) -> None:
     """Play the recording through `policy`; the decisions go to a file."""
-    command = ["-m", "gateway_guard", "replay", str(folder / "exchanges.jsonl"), "--policy", str(folder / policy), "--decisions", str(folder / decisions)]
+    command = ["-m", "gateway_guard", "replay", str(recorded(folder, "exchanges")), "--policy", str(folder / policy), "--decisions", str(folder / decisions)]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=_root())
     if done.returncode:
         raise SystemExit(f"the replay failed:\n{done.stdout}{done.stderr}")
+
+
+def recorded(folder: Path, name: str) -> Path:
+    """The first file of a log that rotates; the demonstration's never need a second."""
+    return folder / f"{name}.000001.jsonl"
 
 
 @contextmanager

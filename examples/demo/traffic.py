@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from openai import APIStatusError, AsyncOpenAI, RateLimitError
 
@@ -49,7 +50,7 @@ async def hurried(address: str, one: Account, requests: int, tick: Callable[[], 
     result, started = Result(), time.monotonic()
     async with _client(address, one, retries=8) as client:
         for number in range(requests):
-            await _counted(result, lambda number=number: _ask(client, QUESTIONS[number % len(QUESTIONS)]), tick)
+            await _counted(result, partial(_ask, client, QUESTIONS[number % len(QUESTIONS)]), tick)
     result.seconds = time.monotonic() - started
     return result
 
@@ -59,7 +60,7 @@ async def refused(address: str, one: Account) -> Result:
     result = Result()
     async with _client(address, one, retries=0) as client:
         while not result.refused:
-            await _counted(result, lambda: _ask(client, QUESTIONS[0]), lambda: None)
+            await _counted(result, partial(_ask, client, QUESTIONS[0]), lambda: None)
     return result
 
 
@@ -73,7 +74,7 @@ async def swarm(address: str, crowd: list[Account], each: int, tick: Callable[[]
     async def exercise(number: int) -> None:
         prompt = TEMPLATE.format(number=number, load=chance.randint(90, 900), part=chance.choice(("a third", "half", "an eighth")), stops=chance.randint(2, 7))
         async with lanes:
-            await _counted(result, lambda: _ask(clients[number % len(clients)], prompt), tick)
+            await _counted(result, partial(_ask, clients[number % len(clients)], prompt), tick)
 
     await asyncio.gather(*(exercise(number) for number in range(each * len(crowd))))
     await asyncio.gather(*(client.close() for client in clients))
@@ -86,7 +87,7 @@ async def _person(address: str, one: Account, tick: Callable[[], None]) -> Resul
     async with _client(address, one, retries=2) as client:
         for question in chance.sample(QUESTIONS, 5):
             ask = _read_along if chance.random() < 0.5 else _ask
-            await _counted(result, lambda ask=ask, question=question: ask(client, question), tick)
+            await _counted(result, partial(ask, client, question), tick)
             await asyncio.sleep(chance.uniform(0.3, 1.2))
     return result
 

@@ -23,6 +23,7 @@ from gateway_guard.errors import GuardError, RequestError, UnreadableBody
 from gateway_guard.gate import Gate
 from gateway_guard.identity.credentials import hide
 from gateway_guard.identity.directory import Lookup
+from gateway_guard.ports import Sink
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.trace.decisions import row
 from gateway_guard.trace.recorder import Recorder
@@ -46,6 +47,7 @@ class Engine:
         self.intake = parts.intake
         self.lane = Lane(parts.rules.policy.throttle.release)
         self.counts: Counter[str] = Counter()
+        self.sink: Sink | None = None
         self.recorder = self._recorder(parts)
         self._pseudonyms = parts.pseudonyms
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))

@@ -16,7 +16,7 @@ from gateway_guard.asgi.body import HeldBody
 from gateway_guard.asgi.respond import limit_headers, refuse, refuse_unread, start_with
 from gateway_guard.decision import Decision
 from gateway_guard.errors import BodyTooLarge, RequestError
-from gateway_guard.facts import Asks, Ending, Identity, RequestFacts, Usage
+from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
 from gateway_guard.ports import Dialect, Meter
 from gateway_guard.reading import Reading
 from gateway_guard.trace.recording import Recording
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from gateway_guard.asgi.engine import Engine
+
+
+STREAM = int(Asks.STREAM)
 
 
 class Exchange:
@@ -65,6 +68,7 @@ class Exchange:
         if not self._ticket:
             self._raw = b""
         if not decision.served:
+            self._fingerprint()
             self._record(facts.at, None, "refused")
             await refuse(self._send, self._dialect, decision)
             return
@@ -144,8 +148,9 @@ class Exchange:
             if decision.wait and not await self._waited(decision.wait):
                 ending = "left"
                 return
-            # The fingerprint is taken once the application waits for its model, not before the request reaches it.
-            asyncio.get_running_loop().call_soon(self._fingerprint)
+            if self._engine.sink is not None:
+                # The fingerprint is taken once the application waits for its model, not before the request reaches it.
+                asyncio.get_running_loop().call_soon(self._fingerprint)
             await app(self._scope, self._body.receive, self._pass_on)
             ending = "done"
         except OSError:
@@ -191,19 +196,24 @@ class Exchange:
         if self._status < 400:
             kind, coding = _content(message.get("headers", ()))
             assert self._facts is not None  # noqa: S101 - set before the decision
-            streaming = bool(self._facts.asks & Asks.STREAM)
+            streaming = bool(self._facts.asks & STREAM)
             self._meter = self._dialect.meter(kind, content_encoding=coding, input_tokens=self._facts.input_tokens, streaming=streaming)
 
     def _fingerprint(self) -> None:
-        if self._facts is not None and self._reading is not None:
-            self._facts = self._engine.intake.fingerprinted(self._facts, self._reading, self._headers)
-            self._reading = None
+        """Tell the analyst what was seen. The text ends here."""
+        reading, facts, decision, sink = self._reading, self._facts, self._decision, self._engine.sink
+        if reading is None or facts is None or decision is None or sink is None:
+            return
+        self._reading = None
+        sink(Seen(self._engine.intake.fingerprinted(facts, reading, self._headers), decision.would.label, decision.cluster))
 
     async def _finish(self, decision: Decision, ending: Ending) -> None:
         usage = self._usage()
         at = self._engine.clock()
-        self._fingerprint()
         await self._engine.gate.settle(decision, usage, at)
+        if self._engine.sink is not None:
+            self._fingerprint()
+            self._engine.sink(Done(decision.id, at, decision.account, usage or Usage(), self._status, ending))
         self._record(at, usage, ending)
 
     def _record(self, at: float, usage: Usage | None, ending: Ending) -> None:

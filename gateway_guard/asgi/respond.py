@@ -12,6 +12,7 @@ from gateway_guard.decision import Action, Decision
 from gateway_guard.dialects import ratelimit
 from gateway_guard.errors import RequestError
 from gateway_guard.ports import Dialect, LimitShown
+from gateway_guard.quota import Charge
 
 RawHeaders = list[tuple[bytes, bytes]]
 DECISION = b"x-gateway-guard-decision"
@@ -19,15 +20,24 @@ CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "acce
 
 
 def shown(decision: Decision) -> list[LimitShown]:
-    """The buckets that a caller may be told about: his own, not his cluster's."""
-    out = []
-    for charge, balance in zip(decision.charges, decision.balances, strict=True):
+    """For each unit the bucket with the least room; only the caller's own buckets, not his cluster's."""
+    tightest: dict[str, tuple[float, Charge, float]] = {}
+    for charge, level in zip(decision.charges, decision.levels, strict=True):
         quota = charge.quota
-        if quota.per == "cluster" or quota.unit == "in_flight":
+        unit = quota.unit
+        if unit == "in_flight" or quota.per == "cluster":
             continue
-        rate = quota.rate * charge.scale
-        out.append(LimitShown(quota.name, quota.unit, quota.burst * charge.scale, balance.room, balance.level / rate if rate else 0.0, quota.window))
-    return out
+        room = quota.burst * charge.scale - level
+        found = tightest.get(unit)
+        if found is None or room < found[0]:
+            tightest[unit] = (room, charge, level)
+    return [_limit(*found) for found in tightest.values()]
+
+
+def _limit(room: float, charge: Charge, level: float) -> LimitShown:
+    quota, scale = charge.quota, charge.scale
+    rate = quota.rate * scale
+    return LimitShown(quota.name, quota.unit, quota.burst * scale, room if room > 0.0 else 0.0, level / rate if rate else 0.0, quota.window)
 
 
 def limit_headers(dialect: Dialect, decision: Decision) -> RawHeaders:

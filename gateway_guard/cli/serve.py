@@ -6,17 +6,15 @@ import datetime
 import enum
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
-from starlette.types import ASGIApp
 
-from gateway_guard.asgi.middleware import GatewayGuard
-from gateway_guard.dialects import DIALECTS
-from gateway_guard.identity.pseudonyms import load_key
-from gateway_guard.policy.load import load
-from gateway_guard.proxy import Front, Proxy
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from gateway_guard.proxy import Front
 
 # Streams that are under way at a stop may end within this time.
 GRACE = 30
@@ -31,6 +29,11 @@ class LogLevel(enum.StrEnum):
     ERROR = "error"
 
 
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(serve)
+
+
 def serve(
     upstream: Annotated[str, typer.Option(help="The model server, such as http://127.0.0.1:8000.", show_default=False)],
     policy: Annotated[Path, typer.Option(envvar="GATEWAY_GUARD_POLICY", help="The policy file.", show_default=False)],
@@ -42,6 +45,8 @@ def serve(
     log_level: Annotated[LogLevel, typer.Option(help="How much is told on standard error.")] = LogLevel.INFO,
 ) -> None:
     """Guard a model server from in front of it, as a reverse proxy."""
+    import uvicorn  # noqa: PLC0415 - help must not wait for it
+
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app = guarded_proxy(upstream, policy, accounts=accounts, key_file=key_file)
     server = uvicorn.Server(configured(app, host=host, port=port, uds=uds, log_level=log_level.value))
@@ -52,6 +57,12 @@ def serve(
 
 def guarded_proxy(upstream: str, policy: Path, *, accounts: Path | None = None, key_file: Path | None = None) -> Front:
     """The guarded proxy as an ASGI application."""
+    from gateway_guard.asgi.middleware import GatewayGuard  # noqa: PLC0415
+    from gateway_guard.dialects import DIALECTS  # noqa: PLC0415
+    from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415
+    from gateway_guard.policy.load import load  # noqa: PLC0415
+    from gateway_guard.proxy import Front, Proxy  # noqa: PLC0415
+
     rules = load(policy, today=datetime.datetime.now(datetime.UTC).date()).policy
     paths = {path: DIALECTS[name] for path, name in rules.guard.paths.items()}
     proxy = Proxy(upstream, rules.upstream, paths=paths, trusted=rules.identity.trusted_proxies)
@@ -61,6 +72,8 @@ def guarded_proxy(upstream: str, policy: Path, *, accounts: Path | None = None, 
 
 def configured(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 8080, uds: Path | None = None, log_level: str = "info") -> uvicorn.Config:
     """How uvicorn serves it. The client's address is the guard's to find out, Date and Server are the model server's."""
+    import uvicorn  # noqa: PLC0415
+
     return uvicorn.Config(
         app,
         host=host,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from gateway_guard.dialects import asks
 from gateway_guard.dialects.conversation import Conversation
-from gateway_guard.dialects.fields import array, flag, optional_array, spelling, text, whole
+from gateway_guard.dialects.fields import array, flag, optional_array, text, whole
 from gateway_guard.dialects.limits import Headers, seconds, tightest
 from gateway_guard.dialects.limits import whole as shown
 from gateway_guard.dialects.meter import Grammar, meter
@@ -22,14 +22,17 @@ from gateway_guard.dialects.words import ANTHROPIC
 from gateway_guard.ports import LimitShown, Meter
 from gateway_guard.reading import Reading
 
-KEYS = frozenset({"model", "messages", "system", "tools", "stream", "max_tokens"})
-ASKS: dict[str, asks.Look] = {
-    "stream": asks.stream,
-    "tools": asks.tools,
-    "thinking": asks.thinking,
-    "output_config": asks.nested_format,
-    "output_format": asks.output_format,
-}
+DECIDED = ("model", "messages", "system", "tools", "stream", "max_tokens")
+KNOWN = asks.fields(
+    DECIDED,
+    {
+        "stream": asks.stream,
+        "tools": asks.tools,
+        "thinking": asks.thinking,
+        "output_config": asks.nested_format,
+        "output_format": asks.output_format,
+    },
+)
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -58,7 +61,7 @@ class Event(msgspec.Struct, gc=False):
 
     type: str = ""
     delta: Delta | None = None
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: dict[str, Any] | None = None
     message: msgspec.Raw = msgspec.Raw()
 
 
@@ -84,7 +87,7 @@ def event(data: bytes, tally: Tally) -> None:
         else:
             tally.say(delta.text or delta.partial_json)
     if happened.usage:
-        tell_anthropic(msgspec.json.decode(happened.usage), tally)
+        tell_anthropic(happened.usage, tally)
     elif happened.message and happened.type == "message_start":
         tell_anthropic(answer_of(happened.message).usage, tally, final=False)
 
@@ -108,7 +111,7 @@ class AnthropicMessages:
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """The body, understood."""
-        spelling(body, KEYS, ANTHROPIC)
+        bits = asks.asked(body, KNOWN, ANTHROPIC)
         model = text(body, "model", ANTHROPIC)
         talk = Conversation(ANTHROPIC)
         if body.get("system") is not None:
@@ -117,8 +120,8 @@ class AnthropicMessages:
         return talk.reading(
             body,
             model=model,
-            tools=optional_array(body, "tools", ANTHROPIC),
-            bits=asks.asked(body, ASKS),
+            tools=optional_array(body, "tools", ANTHROPIC) if bits & asks.TOOLS else None,
+            bits=bits,
             ask_tokens=whole(body, "max_tokens", ANTHROPIC),
             streaming=flag(body, "stream", ANTHROPIC),
         )
@@ -164,5 +167,4 @@ def error_type(status: int) -> str:
 @lru_cache(maxsize=4096)
 def moment(second: int) -> bytes:
     """RFC 3339 in UTC. Answers of one second share their resets, so few are ever written."""
-    year, month, day, hour, minute, rest = time.gmtime(min(second, LATEST))[:6]
-    return b"%04d-%02d-%02dT%02d:%02d:%02dZ" % (year, month, day, hour, minute, rest)
+    return datetime.fromtimestamp(min(second, LATEST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()

@@ -1,10 +1,11 @@
-"""What a request asks for beside an answer: one small look for each top-level field that tells."""
+"""The top-level fields of a body, gone through once: what they ask for beside an answer, and whether any is misspelt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway_guard.dialects.words import Words
 from gateway_guard.facts import Asks
 
 # Plain integers: combining flag members costs ten times as much.
@@ -20,12 +21,21 @@ JSON = int(Asks.JSON)
 Look = Callable[[Any], int]
 
 
-def asked(body: Mapping[str, Any], looks: Mapping[str, Look]) -> int:
-    """The bits of all fields of `body` that `looks` knows."""
+def fields(decided: Iterable[str], looks: Mapping[str, Look]) -> dict[str, Look | None]:
+    """All the fields that a dialect knows by name: some are decided on, some tell what is asked for, some both."""
+    return {**dict.fromkeys(decided), **looks}
+
+
+def asked(body: Mapping[str, Any], known: Mapping[str, Look | None], words: Words) -> int:
+    """The bits of all fields of `body`; a field that differs from a known one by case alone is refused (see `spelling`)."""
     bits = 0
     for key in body:
-        if key in looks:
-            bits |= looks[key](body[key])
+        if key in known:
+            look = known[key]
+            if look is not None:
+                bits |= look(body[key])
+        elif (meant := key.casefold()) in known:
+            raise words.unknown((key,), meant)
     return bits
 
 

@@ -18,7 +18,7 @@ MESSAGE_KEYS = frozenset({"role", "content", "tool_calls", "function_call"})
 BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning")
 PART_KEYS = frozenset({"type", "text"})
 IMAGE_TYPES = ("image", "image_url", "input_image", "computer_screenshot")
-TEXT_TYPES = frozenset({"text", "input_text", "output_text"})
+TEXT_TYPES = ("text", "input_text", "output_text")
 
 
 class Conversation:
@@ -43,8 +43,12 @@ class Conversation:
             if type(message) is not dict:
                 raise self.words.wrong_type((name, index), "object", message)
             role, content = message.get("role"), message.get("content")
-            if len(message) == 2 and type(content) is str and type(role) is str:
+            if len(message) != 2 or type(role) is not str:
+                role, said, other = self._message(message, (name, index))
+            elif type(content) is str:
                 said, other = content, 0
+            elif type(content) is list:
+                said, other = self._parts(content, (name, index, "content"))
             else:
                 role, said, other = self._message(message, (name, index))
             size += len(said) if said.isascii() else octets(said)
@@ -88,14 +92,18 @@ class Conversation:
             return "", 0
         if type(content) is not list:
             raise self.words.wrong_type(path, "string or array of objects", content)
+        return self._parts(content, path)
+
+    def _parts(self, parts: list[Any], path: Path) -> tuple[str, int]:
         said: list[str] = []
-        other = 0
-        for index, part in enumerate(content):
-            words, is_text = self._part(part, path, index)
-            if words:
-                said.append(words)
-            other += not is_text
-        return "\n".join(said), other
+        for index, part in enumerate(parts):
+            if type(part) is dict and len(part) == 2 and type(part.get("text")) is str and type(part.get("type")) is str:
+                said.append(part["text"])
+                continue
+            text = self._part(part, path, index)
+            if text is not None:
+                said.append(text)
+        return said[0] if len(said) == 1 else "\n".join(said), len(parts) - len(said)
 
     def _message(self, message: dict[str, Any], path: Path) -> tuple[str, str, int]:
         """A message with more to it than a role and a string."""
@@ -111,25 +119,25 @@ class Conversation:
                 other += len(beside) if key == "tool_calls" and isinstance(beside, list) else 1
         return role, said, other
 
-    def _part(self, part: Any, path: Path, index: int) -> tuple[str, bool]:
-        """What one part says, and whether it is text."""
+    def _part(self, part: Any, path: Path, index: int) -> str | None:
+        """The text of one part, None when it is something else."""
         if type(part) is str:  # some servers take bare strings
-            return part, True
+            return part
         if type(part) is not dict:
             raise self.words.wrong_type((*path, index), "object", part)
+        spelling(part, PART_KEYS, self.words, (*path, index))
         kind, text = part.get("type"), part.get("text")
-        if len(part) != 2 or type(kind) is not str or type(text) is not str:
-            spelling(part, PART_KEYS, self.words, (*path, index))
         if type(text) is str:
-            return text, True
-        if isinstance(kind, str) and kind in TEXT_TYPES:
+            return text
+        if kind in TEXT_TYPES:
             where = (*path, index, "text")
             raise self.words.missing(where) if text is None else self.words.wrong_type(where, "string", text)
-        take = PARTS.get(kind, _weighed) if isinstance(kind, str) else _weighed
-        return take(self, part), False
+        take = PARTS.get(kind, _weighed) if type(kind) is str else _weighed
+        take(self, part)
+        return None
 
 
-Take = Callable[[Conversation, dict[str, Any]], str]
+Take = Callable[[Conversation, dict[str, Any]], None]
 
 
 def found(talk: Conversation, content: Any) -> None:
@@ -158,51 +166,45 @@ def current(turns: tuple[Turn, ...]) -> str:
     return "\n".join(turn.text for turn in turns[start:end] if turn.text)
 
 
-def _weighed(talk: Conversation, part: dict[str, Any]) -> str:
+def _weighed(talk: Conversation, part: dict[str, Any]) -> None:
     talk.octets += weight(part)
-    return ""
 
 
-def _image(talk: Conversation, _: dict[str, Any]) -> str:
+def _image(talk: Conversation, _: dict[str, Any]) -> None:
     talk.asks |= asks.IMAGES
     talk.tokens += IMAGE_TOKENS
-    return ""
 
 
-def _audio(talk: Conversation, _: dict[str, Any]) -> str:
+def _audio(talk: Conversation, _: dict[str, Any]) -> None:
     talk.asks |= asks.AUDIO
     talk.tokens += AUDIO_TOKENS
-    return ""
 
 
-def _file(talk: Conversation, part: dict[str, Any]) -> str:
+def _file(talk: Conversation, part: dict[str, Any]) -> None:
     source = part.get("source")
     if isinstance(source, dict) and source.get("type") in {"text", "content"}:
-        return _weighed(talk, part)
-    talk.tokens += FILE_TOKENS
-    return ""
+        _weighed(talk, part)
+    else:
+        talk.tokens += FILE_TOKENS
 
 
-def _thinking(talk: Conversation, part: dict[str, Any]) -> str:
+def _thinking(talk: Conversation, part: dict[str, Any]) -> None:
     thought, signature = part.get("thinking"), part.get("signature")
     if isinstance(thought, str):
         talk.octets += octets(thought)
     if isinstance(signature, str) and signature:
         talk.blobs.append(signature)
-    return ""
 
 
-def _redacted(talk: Conversation, part: dict[str, Any]) -> str:
+def _redacted(talk: Conversation, part: dict[str, Any]) -> None:
     data = part.get("data")
     if isinstance(data, str) and data:
         talk.blobs.append(data)
         talk.octets += len(data)
-    return ""
 
 
-def _tool_result(talk: Conversation, part: dict[str, Any]) -> str:
+def _tool_result(talk: Conversation, part: dict[str, Any]) -> None:
     found(talk, part.get("content"))
-    return ""
 
 
 PARTS: dict[str, Take] = {

@@ -77,12 +77,8 @@ def spelling(keys: Iterable[str], known: frozenset[str], words: Words, path: Pat
     Servers in Go and .NET match names without regard to case, and there the last one wins: `"Model"` after `"model"` would show the guard
     one model and have another answer.
     """
-    together = "".join(keys)
-    if together.isascii() and (not together or together.islower()):
-        return
     for key in keys:
-        meant = key.casefold()
-        if meant != key and meant in known:
+        if key not in known and (meant := key.casefold()) in known:
             raise words.unknown((*path, key), meant)
 
 

@@ -21,7 +21,7 @@ def tightest(limits: Sequence[LimitShown], families: Mapping[str, str]) -> dict[
         if family is None:
             continue
         other = shown.get(family)
-        if other is None or (limit.remaining, -limit.reset_seconds) < (other.remaining, -other.reset_seconds):
+        if other is None or limit.remaining < other.remaining or (limit.remaining == other.remaining and limit.reset_seconds > other.reset_seconds):
             shown[family] = limit
     return shown
 

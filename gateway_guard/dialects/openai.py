@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
-from gateway_guard.dialects.limits import Headers, tightest, whole
+from gateway_guard.dialects.limits import Headers, seconds, tightest, whole
 from gateway_guard.dialects.meter import Grammar, meter
 from gateway_guard.dialects.refusal import written
 from gateway_guard.ports import LimitShown, Meter
@@ -38,9 +39,9 @@ class OpenAI:
         request_id: str = "",
     ) -> bytes:
         """{"error": {"message", "type", "param", "code"}}; the request's id travels in a header, and here when it is known."""
-        error = {"message": message, "type": type or error_type(status), "param": param, "code": code}
+        error: dict[str, Any] = {"message": message, "type": type or error_type(status), "param": param, "code": code}
         if details:
-            error["gateway_guard"] = dict(details)  # type: ignore[assignment]
+            error["gateway_guard"] = dict(details)
         return written({"error": error, "request_id": request_id} if request_id else {"error": error})
 
     def limit_headers(self, limits: Sequence[LimitShown], at: float) -> Headers:
@@ -61,14 +62,16 @@ def error_type(status: int) -> str:
     return TYPES.get(status, "invalid_request_error")
 
 
-def duration(seconds: float) -> bytes:
-    """6m0s, 1h0m0s, 8.64s, 17ms: rounded up to the millisecond."""
-    milliseconds = math.ceil(whole(seconds * 1000.0) if seconds > 1e9 else max(0.0, seconds) * 1000.0)
-    if milliseconds < 1000:
-        return b"%dms" % milliseconds
-    minutes, rest = divmod(milliseconds, 60_000)
-    tail = f"{rest // 1000}.{rest % 1000:03}".rstrip("0").rstrip(".") if rest % 1000 else str(rest // 1000)
-    if not minutes:
-        return f"{tail}s".encode()
+def duration(wait: float) -> bytes:
+    """6m0s, 1h0m0s, 8.64s, 17ms: rounded up, to the millisecond below a minute."""
+    if wait > 59.999:
+        return _long(seconds(wait))
+    milliseconds = seconds(wait * 1000.0)
+    return f"{milliseconds / 1000:g}s".encode() if milliseconds >= 1000 else b"%dms" % milliseconds
+
+
+@lru_cache(maxsize=1024)
+def _long(whole_seconds: int) -> bytes:
+    minutes, rest = divmod(whole_seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return (f"{hours}h{minutes}m{tail}s" if hours else f"{minutes}m{tail}s").encode()
+    return b"%dh%dm%ds" % (hours, minutes, rest) if hours else b"%dm%ds" % (minutes, rest)

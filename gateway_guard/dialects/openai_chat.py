@@ -9,27 +9,30 @@ import msgspec
 
 from gateway_guard.dialects import asks
 from gateway_guard.dialects.conversation import Conversation
-from gateway_guard.dialects.fields import MOST_CHOICES, array, flag, optional_array, spelling, text, whole
+from gateway_guard.dialects.fields import MOST_CHOICES, array, flag, optional_array, text, whole
 from gateway_guard.dialects.meter import Grammar
 from gateway_guard.dialects.openai import OpenAI
 from gateway_guard.dialects.tally import Tally, speech, tell_openai
 from gateway_guard.dialects.words import OPENAI
 from gateway_guard.reading import Reading
 
-KEYS = frozenset({"model", "messages", "tools", "functions", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"})
-ASKS: dict[str, asks.Look] = {
-    "stream": asks.stream,
-    "stream_options": asks.stream_options,
-    "tools": asks.tools,
-    "functions": asks.tools,
-    "logprobs": asks.logprobs,
-    "top_logprobs": asks.top_logprobs,
-    "reasoning_effort": asks.effort,
-    "reasoning": asks.reasoning,
-    "thinking": asks.thinking,
-    "response_format": asks.output_format,
-    "modalities": asks.modalities,
-}
+DECIDED = ("model", "messages", "tools", "functions", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n")
+KNOWN = asks.fields(
+    DECIDED,
+    {
+        "stream": asks.stream,
+        "stream_options": asks.stream_options,
+        "tools": asks.tools,
+        "functions": asks.tools,
+        "logprobs": asks.logprobs,
+        "top_logprobs": asks.top_logprobs,
+        "reasoning_effort": asks.effort,
+        "reasoning": asks.reasoning,
+        "thinking": asks.thinking,
+        "response_format": asks.output_format,
+        "modalities": asks.modalities,
+    },
+)
 
 
 class Called(msgspec.Struct, gc=False):
@@ -66,7 +69,7 @@ class Chunk(msgspec.Struct, gc=False):
     """One event of a stream."""
 
     choices: list[Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: dict[str, Any] | None = None
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -92,7 +95,7 @@ def event(data: bytes, tally: Tally) -> None:
         if delta.reasoning_content or delta.reasoning or delta.tool_calls or delta.refusal or delta.function_call:
             _beside(delta, tally)
     if chunk.usage:
-        tell_openai(msgspec.json.decode(chunk.usage), tally)
+        tell_openai(chunk.usage, tally)
 
 
 def _beside(delta: Delta, tally: Tally) -> None:
@@ -123,19 +126,20 @@ class OpenAIChat(OpenAI):
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """The body, understood."""
-        spelling(body, KEYS, OPENAI)
+        bits = asks.asked(body, KNOWN, OPENAI)
         model = text(body, "model", OPENAI)
         talk = Conversation(OPENAI)
         talk.messages(array(body, "messages", OPENAI), "messages")
         most = whole(body, "max_tokens", OPENAI)
         if "max_completion_tokens" in body:  # the newer name; where both are given a server obeys either
             most = max(most, whole(body, "max_completion_tokens", OPENAI))
-        choices = whole(body, "n", OPENAI, least=1, most=MOST_CHOICES) or 1
+        if "n" in body:
+            most *= whole(body, "n", OPENAI, least=1, most=MOST_CHOICES) or 1
         return talk.reading(
             body,
             model=model,
-            tools=optional_array(body, "tools", OPENAI) or optional_array(body, "functions", OPENAI),
-            bits=asks.asked(body, ASKS),
-            ask_tokens=most * choices,
+            tools=optional_array(body, "tools", OPENAI) or optional_array(body, "functions", OPENAI) if bits & asks.TOOLS else None,
+            bits=bits,
+            ask_tokens=most,
             streaming=flag(body, "stream", OPENAI),
         )

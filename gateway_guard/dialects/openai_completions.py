@@ -9,7 +9,7 @@ import msgspec
 
 from gateway_guard.dialects import asks
 from gateway_guard.dialects.conversation import Conversation
-from gateway_guard.dialects.fields import MOST_CHOICES, flag, octets, spelling, text, whole
+from gateway_guard.dialects.fields import MOST_CHOICES, flag, octets, text, whole
 from gateway_guard.dialects.meter import Grammar
 from gateway_guard.dialects.openai import OpenAI
 from gateway_guard.dialects.plain import prompts
@@ -17,8 +17,8 @@ from gateway_guard.dialects.tally import Tally, tell_openai
 from gateway_guard.dialects.words import OPENAI
 from gateway_guard.reading import Reading
 
-KEYS = frozenset({"model", "prompt", "suffix", "stream", "stream_options", "max_tokens", "n", "best_of"})
-ASKS: dict[str, asks.Look] = {"stream": asks.stream, "stream_options": asks.stream_options, "logprobs": asks.logprobs, "response_format": asks.output_format}
+DECIDED = ("model", "prompt", "suffix", "stream", "stream_options", "max_tokens", "n", "best_of")
+KNOWN = asks.fields(DECIDED, {"stream": asks.stream, "stream_options": asks.stream_options, "logprobs": asks.logprobs, "response_format": asks.output_format})
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -31,7 +31,7 @@ class Answer(msgspec.Struct, gc=False):
     """A whole answer or a chunk: they have the same shape."""
 
     choices: list[Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: dict[str, Any] | None = None
     error: Any = None
 
 
@@ -44,7 +44,7 @@ def event(data: bytes, tally: Tally) -> None:
     for choice in told.choices or ():
         tally.say(choice.text)
     if told.usage:
-        tell_openai(msgspec.json.decode(told.usage), tally)
+        tell_openai(told.usage, tally)
     tally.void = told.error is not None and not told.choices and not tally.said
 
 
@@ -57,7 +57,7 @@ class OpenAICompletions(OpenAI):
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """The body, understood."""
-        spelling(body, KEYS, OPENAI)
+        bits = asks.asked(body, KNOWN, OPENAI)
         model = text(body, "model", OPENAI)
         talk = Conversation(OPENAI)
         answers = prompts(body, "prompt", talk) if body.get("prompt") is not None else 1
@@ -68,7 +68,7 @@ class OpenAICompletions(OpenAI):
             body,
             model=model,
             tools=None,
-            bits=asks.asked(body, ASKS),
+            bits=bits,
             ask_tokens=whole(body, "max_tokens", OPENAI) * choices * answers,
             streaming=flag(body, "stream", OPENAI),
         )

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from gateway_guard.dialects import asks
 from gateway_guard.dialects.conversation import Conversation
-from gateway_guard.dialects.fields import spelling, text
+from gateway_guard.dialects.fields import text
 from gateway_guard.dialects.meter import Grammar
 from gateway_guard.dialects.openai import OpenAI
 from gateway_guard.dialects.plain import prompts
@@ -16,7 +17,7 @@ from gateway_guard.dialects.tally import Tally, tell_openai
 from gateway_guard.dialects.words import OPENAI
 from gateway_guard.reading import Reading
 
-KEYS = frozenset({"model", "input"})
+KNOWN = asks.fields(("model", "input"), {})
 # Answers are megabytes of numbers with the usage at the end: parsing them all would hold up every other request.
 KEPT = 64 * 1024
 
@@ -44,7 +45,7 @@ class OpenAIEmbeddings(OpenAI):
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """The body, understood."""
-        spelling(body, KEYS, OPENAI)
+        asks.asked(body, KNOWN, OPENAI)
         model = text(body, "model", OPENAI)
         talk = Conversation(OPENAI)
         if body.get("input") is None:

@@ -16,16 +16,19 @@ from gateway_guard.dialects.tally import Tally, speech, tell_openai
 from gateway_guard.dialects.words import OPENAI
 from gateway_guard.reading import Reading
 
-KEYS = frozenset({"model", "input", "instructions", "prompt", "tools", "stream", "max_output_tokens"})
+DECIDED = ("model", "input", "instructions", "prompt", "tools", "stream", "max_output_tokens")
 ITEM_KEYS = frozenset({"type", "role", "content", "encrypted_content"})
-ASKS: dict[str, asks.Look] = {
-    "stream": asks.stream,
-    "tools": asks.tools,
-    "top_logprobs": asks.top_logprobs,
-    "reasoning": asks.reasoning,
-    "text": asks.nested_format,
-    "include": asks.include,
-}
+KNOWN = asks.fields(
+    DECIDED,
+    {
+        "stream": asks.stream,
+        "tools": asks.tools,
+        "top_logprobs": asks.top_logprobs,
+        "reasoning": asks.reasoning,
+        "text": asks.nested_format,
+        "include": asks.include,
+    },
+)
 # Deltas of these kinds are not the model's words: sound in base64, and what its tools printed.
 UNSAID = frozenset({"response.audio.delta", "response.shell_call_output_content.delta"})
 THOUGHT = frozenset({"response.reasoning_text.delta", "response.reasoning_summary_text.delta"})
@@ -86,7 +89,7 @@ class OpenAIResponses(OpenAI):
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """The body, understood."""
-        spelling(body, KEYS, OPENAI)
+        bits = asks.asked(body, KNOWN, OPENAI)
         model = text(body, "model", OPENAI)
         talk = Conversation(OPENAI)
         if body.get("instructions") is not None:
@@ -97,8 +100,8 @@ class OpenAIResponses(OpenAI):
         return talk.reading(
             body,
             model=model,
-            tools=optional_array(body, "tools", OPENAI),
-            bits=asks.asked(body, ASKS),
+            tools=optional_array(body, "tools", OPENAI) if bits & asks.TOOLS else None,
+            bits=bits,
             ask_tokens=whole(body, "max_output_tokens", OPENAI),
             streaming=flag(body, "stream", OPENAI),
         )

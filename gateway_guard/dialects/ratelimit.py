@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,9 +22,12 @@ def fields(limits: Sequence[LimitShown]) -> Headers:
     policies: list[str] = []
     states: list[str] = []
     for limit in limits:
-        policies.append(_policy(limit.name, limit.limit, limit.window_seconds, limit.unit))
-        state = f"{quoted(limit.name)};r={whole(limit.remaining)}"
-        states.append(state if limit.reset_seconds == float("inf") else f"{state};t={seconds(limit.reset_seconds)}")
+        policy, name = _policy(limit.name, limit.limit, limit.window_seconds, limit.unit)
+        policies.append(policy)
+        if limit.reset_seconds < math.inf:
+            states.append(f"{name};r={whole(limit.remaining)};t={seconds(limit.reset_seconds)}")
+        else:
+            states.append(f"{name};r={whole(limit.remaining)}")
     return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(states).encode())]
 
 
@@ -32,13 +36,12 @@ def retry(wait: float, *, again: bool | None = None) -> Headers:
     if again is None:
         again = wait <= PATIENCE
     asked = (b"x-should-retry", b"true" if again else b"false")
-    if not wait < float("inf"):
+    if not wait < math.inf:
         return [asked]
     milliseconds = max(1, seconds(wait * 1000.0))
     return [(b"retry-after", b"%d" % -(-milliseconds // 1000)), (b"retry-after-ms", b"%d" % milliseconds), asked]
 
 
-@lru_cache(maxsize=1024)
 def quoted(name: str) -> str:
     """A structured-field string. Names are restricted where policies are read; escaping here keeps a header from ever being cut in two."""
     plain = "".join(char if " " <= char <= "~" else "?" for char in name)
@@ -46,10 +49,8 @@ def quoted(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _policy(name: str, limit: float, window: float, unit: str) -> str:
-    size = f"{quoted(name)};q={whole(limit)}"
-    return f"{size};w={seconds(window)};qu={_unit(unit)}" if window > 0 else f"{size};qu={_unit(unit)}"
-
-
-def _unit(unit: str) -> str:
-    return quoted(UNITS.get(unit, unit.replace("_", "-")))
+def _policy(name: str, limit: float, window: float, unit: str) -> tuple[str, str]:
+    """The policy's item and its name, as the fields write them. They are the same from answer to answer."""
+    shown = quoted(name)
+    size = f"{shown};q={whole(limit)};w={seconds(window)}" if window > 0 else f"{shown};q={whole(limit)}"
+    return f"{size};qu={quoted(UNITS.get(unit, unit.replace('_', '-')))}", shown

@@ -1,8 +1,8 @@
 """Server-sent events, cut out of a byte stream that may be split anywhere.
 
 Lines end in LF, CRLF or CR. The `data` lines of an event are joined; an empty line ends it. Comments and other fields are passed over: the APIs
-repeat the event's name in the data. Each byte is looked at once, whatever the pieces; a line or an event beyond `CAP` is let go, and only its
-length and its end are kept.
+repeat the event's name in the data. Each byte is looked at once, whatever the pieces; a line or an event that grows beyond `CAP` is let go, and
+only its length and its end are kept.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from gateway_guard.dialects.tail import Tail
 
 CAP = 4 * 1024 * 1024
+# Stands for a line that was let go.
+COMMENT = b":"
 
 
 class Events:
@@ -28,19 +30,20 @@ class Events:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes. Those that were too long appear in `lost` instead."""
-        if b"\r" in chunk or self._carriage:
-            chunk = self._unified(chunk)
-        first, *lines = chunk.split(b"\n")
-        if not lines:
-            self._keep(first)
-            return []
+        whole = chunk.endswith(b"\n") and not (self._line or self._carriage or self._tail)  # as servers send them, nearly always
+        lines = chunk.splitlines() if whole else self._completed(chunk)
         events: list[bytes] = []
-        self._end(self._ended(first), events)
-        last = lines.pop()
+        data = self._data
         for line in lines:
-            self._end(line, events)
-        if last:
-            self._keep(last)
+            if line.startswith(b"data:"):
+                if data:
+                    self._join(line[5:])
+                else:
+                    data.append(line[5:])
+            elif not line and data:
+                events.append(data[0] if len(data) == 1 else b"\n".join(data))
+                data.clear()
+                self._held = 0
         return events
 
     def pending(self) -> bytes:
@@ -48,14 +51,20 @@ class Events:
         line = bytes(self._line)
         return b"\n".join([*self._data, line[5:]]) if line.startswith(b"data:") else b"\n".join(self._data)
 
-    def _unified(self, chunk: bytes) -> bytes:
-        """One kind of line end. A CR at the very end waits: its LF may be the next byte."""
+    def _completed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes; what is left begins the next one."""
         if self._carriage:
             chunk = b"\r" + chunk
         self._carriage = chunk.endswith(b"\r")
-        if self._carriage:
+        if self._carriage:  # its LF may be the next byte
             chunk = chunk[:-1]
-        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.splitlines()
+        rest = b"" if not lines or chunk.endswith((b"\n", b"\r")) else lines.pop()
+        if lines:
+            lines[0] = self._ended(lines[0])
+        if rest:
+            self._keep(rest)
+        return lines
 
     def _keep(self, piece: bytes) -> None:
         """The beginning of a line, or more of it."""
@@ -68,28 +77,21 @@ class Events:
             self._line += piece
 
     def _ended(self, piece: bytes) -> bytes:
-        """The whole line that `piece` ends; a comment in its place when it was too long."""
+        """The whole line that `piece` ends."""
         if self._tail is None and not self._line:
             return piece
         self._keep(piece)
         if self._tail is not None:
             self.lost.append(self._tail)
             self._tail = None
-            return b":"
+            return COMMENT
         line = bytes(self._line)
         self._line.clear()
         return line
 
-    def _end(self, line: bytes, events: list[bytes]) -> None:
-        if line.startswith(b"data:"):
-            self._hold(line[5:])
-        elif not line and self._data:
-            events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-            self._data.clear()
-            self._held = 0
-
-    def _hold(self, data: bytes) -> None:
-        self._held += len(data)
+    def _join(self, data: bytes) -> None:
+        """A further line of an event's data: newlines do not let it grow beyond the cap either."""
+        self._held = (self._held or len(self._data[0])) + len(data)
         if self._held > self.cap:
             self.lost.append(Tail(*self._data, data))
             self._data.clear()

@@ -23,29 +23,22 @@ _NAME = re.compile(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ]\w*")
 
 
 def masked(turn: str) -> bytes:
-    """The text without what fills its slots: numbers, quoted pieces, addresses, and names (where capitals mean names, as they do not in German)."""
+    """The letters of a short text without what fills its slots: quoted pieces, addresses, and names (where capitals mean names, as they do not in German)."""
+    turn = _SLOT.sub(" ", turn)
+    named, count = _NAME.subn(" ", turn)
+    return text.letters(text.folded(named if count * 5 <= turn.count(" ") + 1 else turn))
+
+
+def template(turn: str, letters: bytes, keyed: Keyed) -> int:
+    """One number for the whole turn, numbers and (in a short one) names and quotes masked; 0 when it is too short to tell anything."""
     if len(turn) <= MASKED:
-        turn = _SLOT.sub(" ", turn)
-        named, count = _NAME.subn(" ", turn)
-        turn = named if count * 5 <= turn.count(" ") + 1 else turn
-    head, tail = text.edges(turn)
-    return text.letters(head + tail)
-
-
-def ends(found: list[bytes], keep: int = AT_EACH_END) -> list[bytes]:
-    """The first and last few, each once, in order."""
-    return list(dict.fromkeys(found if len(found) <= 2 * keep else [*found[:keep], *found[-keep:]]))
-
-
-def template(turn: str, keyed: Keyed) -> int:
-    """One number for the whole masked turn; 0 when it is too short to tell anything."""
-    letters = masked(turn)
+        letters = masked(turn)
     return keyed.number("template", letters) if len(letters) >= text.SENTENCE else 0
 
 
-def templates(sentences: list[bytes], harness: Harness, keyed: Keyed) -> tuple[int, ...]:
-    """Numbers of the sentences near either end that are not a harness's."""
-    return tuple(keyed.number("sentence", sentence) for sentence in ends(harness.own(sentences)))
+def templates(fold: bytes, harness: Harness, keyed: Keyed) -> tuple[int, ...]:
+    """Numbers of the sentences near either end that are not a harness's. Where one stands does not matter: prefix, suffix and system prompt meet."""
+    return tuple(keyed.number("sentence", sentence) for sentence in text.ends(fold, AT_EACH_END, harness.knows))
 
 
 def near(letters: bytes, keyed: Keyed) -> tuple[int, ...]:

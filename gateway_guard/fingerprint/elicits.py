@@ -6,48 +6,75 @@ words, in any of the listed languages. No pattern is ever compiled from the list
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from gateway_guard.fingerprint import text
 from gateway_guard.fingerprint.lists import ElicitFamily
 
 PASSAGE = 1200
+# All bytes but those that lead a character of a script that writes without spaces.
+_NARROW = bytes(code for code in range(256) if code != 0xE0 and not 0xE2 <= code <= 0xED)
+_First = TypeVar("_First", bytes, str)
 
 
 class Elicits:
-    """Finds the families of a list."""
+    """Finds the families of a list: one look at each word of a passage; where a first cue's word is there, at all cues whose longest word (or first sign) is."""
 
     def __init__(self, families: Iterable[ElicitFamily]) -> None:
-        self._families = [(family.bit, family.needs, [[_cue(cue) for cue in kind] for kind in family.cues]) for family in families]
-        firsts = [cue for _, _, kinds in self._families for cue in kinds[0]]
-        self._words = frozenset(cue.split()[0] for cue in firsts if cue.isascii())
-        self._wide = tuple(cue.strip() for cue in firsts if not cue.isascii())
+        self._families: list[tuple[int, int, int, int]] = []  # bit, needs, kind of the first cue, all kinds
+        self._spaced: dict[bytes, list[tuple[bytes, int]]] = {}
+        self._unspaced: dict[str, list[tuple[bytes, int]]] = {}
+        kind = 1
+        for family in families:
+            first = kind
+            for cues in family.cues:
+                for cue in cues:
+                    self._add(cue, kind)
+                kind <<= 1
+            self._families.append((family.bit, family.needs, first, kind - first))
+        firsts = sum(first for _, _, first, _ in self._families)
+        self._words = frozenset(self._spaced)
+        self._anchors = frozenset(word for word, cues in self._spaced.items() if any(kind & firsts for _, kind in cues))
+
+    def _add(self, cue: str, kind: int) -> None:
+        words = text.folded(cue).split()
+        if not words:
+            return
+        phrase = b" ".join(words)
+        if _unspaced(cue):
+            self._unspaced.setdefault(phrase.decode()[0], []).append((phrase, kind))
+        else:
+            self._spaced.setdefault(max(words, key=len), []).append((b"" if len(words) == 1 else b" " + phrase + b" ", kind))
 
     def found(self, passages: Sequence[bytes]) -> int:
         """Bit set of the families found in any of the folded passages."""
         bits = 0
         for passage in passages:
-            if self._may_hold(passage):
-                bits |= self._judge(b" " + b" ".join(passage.split()) + b" ")
+            kinds = self._kinds(passage)
+            for bit, needs, first, every in self._families if kinds else ():
+                if kinds & first and (kinds & every).bit_count() >= needs:
+                    bits |= bit
         return bits
 
-    def _may_hold(self, passage: bytes) -> bool:
-        if not self._words.isdisjoint(passage.split()):
-            return True
-        return not passage.isascii() and any(cue in passage for cue in self._wide)
-
-    def _judge(self, words: bytes) -> int:
-        bits = 0
-        for bit, needs, kinds in self._families:
-            if any(cue in words for cue in kinds[0]):
-                bits |= bit if 1 + sum(any(cue in words for cue in kind) for kind in kinds[1:]) >= needs else 0
-        return bits
+    def _kinds(self, passage: bytes) -> int:
+        """Bit set of the kinds of cue that the passage holds."""
+        words = passage.split()
+        wide = bool(passage.translate(None, _NARROW))
+        if not wide and self._anchors.isdisjoint(words):
+            return 0
+        line = b" " + b" ".join(words) + b" "
+        kinds = _held(self._spaced, self._words.intersection(words), line)
+        return kinds | _held(self._unspaced, self._unspaced.keys() & set(line.decode("utf-8", "replace")), line) if wide else kinds
 
 
-def _cue(cue: str) -> bytes:
-    """A cue as it stands in folded text. Scripts with spaces are matched by whole words, the others anywhere."""
-    words = b" ".join(text.folded(cue).split())
-    return words if _unspaced(cue) else b" " + words + b" "
+def _held(cues: Mapping[_First, Sequence[tuple[bytes, int]]], firsts: Iterable[_First], line: bytes) -> int:
+    kinds = 0
+    for first in firsts:
+        for phrase, kind in cues[first]:
+            if not kinds & kind and phrase in line:
+                kinds |= kind
+    return kinds
 
 
 def _unspaced(cue: str) -> bool:

@@ -18,18 +18,13 @@ _X = b"x-stainless-"
 _ALWAYS = tuple(_X + name for name in (b"lang", b"package-version", b"os", b"arch", b"runtime", b"runtime-version"))
 _SDK = re.compile(r"^(?:Async)?(OpenAI|Anthropic)/(Python|JS|Go|Java|Kotlin|Ruby) (\S{1,40})")
 _LANGS = {"Python": b"python", "JS": b"js", "Go": b"go", "Java": b"java", "Kotlin": b"kotlin", "Ruby": b"ruby"}
-_RUNTIMES = {
-    b"python": (b"CPython", b"PyPy", b"pypy", b"unknown"),
-    b"js": (b"node", b"deno", b"bun", b"edge", b"vercel", b"workerd", b"browser:", b"unknown"),
-    b"go": (b"go",),
-    b"java": (b"JRE",),
-    b"kotlin": (b"JRE",),
-    b"ruby": (b"ruby", b"jruby", b"truffleruby"),
-}
-_VERSIONS = {b"python": re.compile(rb"\d+\.\d+[\w.+]*$|unknown$"), b"node": re.compile(rb"v\d+\.\d+\.\d+"), b"go": re.compile(rb"go\d|devel")}
+_RUNTIMES = {b"cpython": b"python", b"pypy": b"python", b"node": b"js", b"deno": b"js", b"bun": b"js", b"edge": b"js", b"go": b"go", b"ruby": b"ruby", b"jruby": b"ruby"}
+_VERSIONS = {b"cpython": re.compile(rb"\d+\.\d+[\w.+]*$|unknown$"), b"node": re.compile(rb"v\d+\.\d+\.\d+|unknown$"), b"go": re.compile(rb"go\d|devel")}
 _SYSTEMS = (b"MacOS", b"Linux", b"Windows", b"FreeBSD", b"OpenBSD", b"iOS", b"Android", b"Unknown", b"Other:", b"other:")
 _UA_SYSTEMS = ((b"Windows", "Windows"), (b"macOS", "Mac"), (b"Android", "Android"), (b"Linux", "Linux"), (b"Chrome OS", "CrOS"))
 _SINGLE = frozenset({b"user-agent", b"authorization", b"x-api-key", b"content-type", b"content-length", b"host", b"anthropic-version", *_ALWAYS})
+# The headers whose values are looked at.
+READ = frozenset({b"user-agent", b"sec-ch-ua", b"sec-ch-ua-platform", _X + b"retry-count", *_ALWAYS})
 _JA4 = re.compile(rb"([tqd])(\d\d|s\d|d\d|00)([di])(\d\d)(\d\d)([0-9a-z]{2})_", re.IGNORECASE)
 _SCRIPTS = ("python", "openai/", "anthropic/", "go-http", "curl", "node", "axios", "java", "okhttp", "aiohttp", "httpx", "litellm", "langchain")
 
@@ -79,15 +74,10 @@ def _vendor(client: Client) -> bool:
 
 
 def _runtime(client: Client) -> bool:
-    runtime = client.values.get(_X + b"runtime", b"")
-    known = _RUNTIMES.get(client.lang.lower())
-    if not runtime or known is None:
-        return False
-    return not runtime.startswith(known) or _impossible(runtime, client.lang.lower(), client.values.get(_X + b"runtime-version", b""))
-
-
-def _impossible(runtime: bytes, lang: bytes, version: bytes) -> bool:
-    form = _VERSIONS.get(runtime) or _VERSIONS.get(lang)
+    runtime, lang = client.values.get(_X + b"runtime", b"").lower(), client.lang.lower()
+    if runtime in _RUNTIMES and lang in _LANGS.values() and _RUNTIMES[runtime] != lang:
+        return True
+    form, version = _VERSIONS.get(runtime), client.values.get(_X + b"runtime-version", b"")
     return bool(form and version and not form.match(version))
 
 
@@ -159,9 +149,9 @@ _CHECKS: tuple[tuple[str, str, Callable[[Client], bool]], ...] = (
 ODDITIES: tuple[tuple[str, str], ...] = tuple((name, meaning) for name, meaning, _ in _CHECKS)
 
 
-def odd(headers: Headers, values: Values, what: Program, ja4: str = "") -> int:
-    """Bit set of contradictions: bit n is `ODDITIES[n]`."""
-    client = Client(headers, values, what, values.get(ja4.lower().encode(), b"") if ja4 else b"")
+def odd(headers: Headers, values: Values, what: Program, ja4: bytes = b"") -> int:
+    """Bit set of contradictions: bit n is `ODDITIES[n]`. `ja4` names the header, set by the edge, that holds the TLS fingerprint."""
+    client = Client(headers, values, what, values.get(ja4, b"") if ja4 else b"")
     return sum(1 << bit for bit, (_, _, check) in enumerate(_CHECKS) if check(client))
 
 

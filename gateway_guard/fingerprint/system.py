@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway_guard.fingerprint import text
-from gateway_guard.fingerprint.content import AT_EACH_END, ends
+from gateway_guard.fingerprint.content import templates
 from gateway_guard.fingerprint.harness import Harness
 from gateway_guard.fingerprint.keyed import Keyed
 
@@ -34,13 +34,12 @@ NOTHING = SystemMark(0, (), b"")
 
 def mark(prompt: str, harness: Harness, keyed: Keyed) -> SystemMark:
     """What a system prompt says beyond its harness."""
-    own = text.without_blocks(prompt, harness.blocks)
-    head, tail = text.edges(_masked(own), SYSTEM_EDGE)
-    lines = harness.own(line for part in (head + tail).split(b"\n") if len(line := text.letters(part)) >= OWN_LINE)
-    if sum(map(len, lines)) < text.SENTENCE:
+    head, tail = text.edges(_masked(text.without_blocks(prompt, harness.blocks)), SYSTEM_EDGE)
+    fold = head + tail
+    own = harness.own(line for part in fold.split(b"\n") if len(line := text.letters(part)) >= OWN_LINE)
+    if sum(map(len, own)) < text.SENTENCE:
         return NOTHING
-    sentences = [line for line in lines if len(line) >= text.SENTENCE]
-    return SystemMark(keyed.number("system", b"\n".join(lines)), tuple(keyed.number("sentence", line) for line in ends(sentences, AT_EACH_END)), head + tail)
+    return SystemMark(keyed.number("system", b"\n".join(own)), templates(fold, harness, keyed), fold)
 
 
 def _masked(prompt: str) -> str:

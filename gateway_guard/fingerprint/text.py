@@ -8,30 +8,61 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 EDGE = 2000
 SENTENCE = 20
-_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _ENDS = b".!?:;\n\r\x0b\x0c"
+
+
+def _fold(code: int) -> int:
+    if code in _ENDS:
+        return 10
+    if code >= 128:
+        return code
+    return ord(chr(code).lower()) if chr(code).isalpha() else 32
+
+
 # Lower case for letters, a line end for whatever ends a sentence or a label, a space for all else that is ASCII.
-_FOLD = bytes(ord(chr(code).lower()) if chr(code).isalpha() and code < 128 else 10 if code in _ENDS else 32 if code < 128 else code for code in range(256))
-# The same for the parts of Unicode where other scripts have their punctuation; the lead byte keeps it from matching inside a character.
-_WIDE_END = re.compile("[。！？：；…।؟؛\u2028\u2029]")
-_WIDE_SPACE = re.compile("[\u00a0-\u00bf\u02b0-\u036f\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\ufe00-\ufe4f\U000e0000-\U000e007f]")
-# Letters that look like others: full width, circled, mathematical.
-_DISGUISED = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\u2460-\u24ff\U0001d400-\U0001d7ff]")
+_FOLD = bytes(map(_fold, range(256)))
+# The same beyond ASCII, on UTF-8. Each pattern begins with a lead byte, so it cannot match inside a character and costs a scan for one byte.
+_WIDE = tuple(
+    (re.compile(pattern, re.DOTALL), fold)
+    for pattern, fold in (
+        (rb"\xc2[\x80-\xbf]", b" "),  # no-break space, guillemets, soft hyphen
+        (rb"\xcc[\x80-\xbf]", b""),  # accents that belong to no letter
+        (rb"\xcd[\x80-\xaf]", b""),
+        (rb"\xe2\x80[\xa6\xa8\xa9]", b"\n"),  # ellipsis, line and paragraph separator
+        (rb"\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xaf]", b""),  # zero-width and direction marks: put inside words to make them look new
+        (rb"\xe2[\x80\x81][\x80-\xbf]", b" "),  # dashes, quotes, bullets
+        (rb"\xe3\x80\x82", b"\n"),  # ideographic full stop
+        (rb"\xe3\x80[\x80-\xbf]", b" "),  # ideographic comma, brackets
+        (rb"\xef\xbc[\x81\x8e\x9a\x9b\x9f]|\xef\xbd\xa1", b"\n"),  # full-width ! . : ; ?
+        (rb"\xef\xbc[\x80-\xa0\xbb-\xbf]|\xef\xbd[\x80\x9b-\xa5]", b" "),
+        (rb"\xef\xb8[\x80-\xbf]|\xef\xbb\xbf", b""),  # variation selectors, byte-order mark
+        (rb"\xf3\xa0[\x80-\x87][\x80-\xbf]", b""),  # tags: invisible letters
+        (rb"\xe0\xa5[\xa4\xa5]", b"\n"),  # danda
+        (rb"\xd8\x9f", b"\n"),  # Arabic question mark
+    )
+)
+# Letters that look like others (full width, circled, mathematical) or are put together from parts.
+_DISGUISED = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (rb"\xef(?:\xbc[\x90-\x99\xa1-\xba]|\xbd[\x81-\x9a])", rb"\xe2[\x91-\x93][\x80-\xbf]", rb"\xf0\x9d[\x90-\x9f][\x80-\xbf]", rb"\xcc[\x80-\xbf]", rb"\xcd[\x80-\xaf]")
+)
 
 
 def folded(text: str) -> bytes:
     """Lower-case words parted by spaces, sentences and lines parted by line ends."""
     if text.isascii():
         return text.encode().translate(_FOLD)
-    if _DISGUISED.search(text):
-        text = unicodedata.normalize("NFKC", text)
-    text = _WIDE_SPACE.sub(" ", _WIDE_END.sub("\n", text.lower()))
-    return text.encode("utf-8", "replace").translate(_FOLD)
+    raw = text.lower().encode("utf-8", "replace")
+    if any(pattern.search(raw) for pattern in _DISGUISED):
+        raw = unicodedata.normalize("NFKC", raw.decode()).lower().encode()
+    for pattern, fold in _WIDE:
+        raw = pattern.sub(fold, raw)
+    return raw.translate(_FOLD)
 
 
 def letters(fold: bytes) -> bytes:
@@ -47,17 +78,33 @@ class Edges(NamedTuple):
 
 
 def edges(text: str, edge: int = EDGE) -> Edges:
-    """The first and last `edge` characters, folded; a sentence that the cut goes through is left out."""
+    """The first and last `edge` characters, folded (half as many outside ASCII, where they cost and say more); a sentence that the cut goes through is left out."""
+    if not text.isascii():
+        edge //= 2
     if len(text) <= 2 * edge:
         return Edges(folded(text), b"")
     head, tail = folded(text[:edge]), folded(text[-edge:])
     return Edges(head[: head.rfind(b"\n") + 1] or head, tail[tail.find(b"\n") + 1 :])
 
 
-def sentences(fold: bytes) -> list[bytes]:
-    """The sentences and lines that are long enough to say something, without gaps."""
-    parts = (part.translate(None, b" ") for part in fold.split(b"\n"))
-    return [part for part in parts if len(part) >= SENTENCE]
+def ends(fold: bytes, keep: int, skip: Callable[[bytes], bool]) -> list[bytes]:
+    """The first and the last few sentences and lines that are long enough to say something and not to be skipped, without gaps, each once."""
+    parts = fold.split(b"\n")
+    front, used = _collect(parts, keep, skip)
+    back, _ = _collect(parts[: used - 1 : -1], keep, skip) if used < len(parts) else ([], 0)
+    return list(dict.fromkeys([*front, *reversed(back)]))
+
+
+def _collect(parts: list[bytes], keep: int, skip: Callable[[bytes], bool]) -> tuple[list[bytes], int]:
+    """The first few, and how many parts were used up for them."""
+    found: list[bytes] = []
+    for at, part in enumerate(parts):
+        sentence = part.translate(None, b" ") if len(part) >= SENTENCE else b""
+        if len(sentence) >= SENTENCE and not skip(sentence):
+            found.append(sentence)
+            if len(found) == keep:
+                return found, at + 1
+    return found, len(parts)
 
 
 def without_code(text: str) -> str:

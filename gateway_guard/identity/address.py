@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import chain
 from typing import NamedTuple
 
 from gateway_guard.errors import PolicyError
@@ -28,9 +29,11 @@ FORWARDED_LIMIT = 4096
 UNIX = "unix"
 _ENTRY_LIMIT = 64
 _REMEMBERED = 16_384
-_NAMES = frozenset((b"x-forwarded-for", b"forwarded"))
+_LIST = b"x-forwarded-for"
+_NAMES = frozenset((_LIST, b"forwarded"))
 _MAPPED = 96
 _PAIR = re.compile(rb"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*([;,]|\Z)""", re.DOTALL)
+_TRAILING_ZEROS = re.compile(r"(?:(?:^|:)0)+\Z")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -61,9 +64,11 @@ def prefix(ip: str) -> str:
     address = parse(ip)
     if address is None:
         return ""
+    number = int(address)
     if isinstance(address, IPv4Address):
-        return f"{IPv4Address(int(address) >> 8 << 8)}/24"
-    return f"{IPv6Address(int(address) >> 80 << 80)}/48"
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.0/24"
+    groups = f"{number >> 112:x}:{number >> 96 & 0xFFFF:x}:{number >> 80 & 0xFFFF:x}"
+    return f"{_TRAILING_ZEROS.sub('', groups)}::/48"
 
 
 class Addresses:
@@ -87,18 +92,22 @@ class Addresses:
         sent = [pair for pair in headers if pair[0] in _NAMES]
         if not sent:
             return hop.text
-        found = {self._walk(hop, _ENTRIES[name]([value for held, value in sent if held == name])).text for name in {name for name, _ in sent}}
-        return found.pop() if len(found) == 1 else hop.text
+        lists = [value for name, value in sent if name == _LIST]
+        elements = [value for name, value in sent if name != _LIST]
+        if not elements:
+            return self._walk(hop, _x_forwarded_for(lists))
+        found = self._walk(hop, _forwarded(elements))
+        return found if not lists or found == self._walk(hop, _x_forwarded_for(lists)) else hop.text
 
-    def _walk(self, hop: _Hop, entries: Iterator[str]) -> _Hop:
-        for _, entry in zip(range(HOPS), entries, strict=False):
+    def _walk(self, hop: _Hop, entries: Iterable[str]) -> str:
+        for entry in entries:
             found = self._hop(entry)
             if found is _NOBODY:
-                return hop
+                break
             hop = found
             if not hop.trusted:
-                return hop
-        return hop
+                break
+        return hop.text
 
     def _peer(self, peer: str) -> _Hop:
         return self._hop(peer) if peer else self._unix
@@ -131,19 +140,14 @@ def _network(text: str) -> Network:
 
 
 def _x_forwarded_for(lines: list[bytes]) -> Iterator[str]:
-    """Entries from right to left."""
-    for line in reversed(lines):
-        entries = line.rsplit(b",", HOPS)
-        yield from (_bare(entry) for entry in reversed(entries))
+    """The last entries, from right to left."""
+    entries = lines[0].rsplit(b",", HOPS) if len(lines) == 1 else b",".join(lines).rsplit(b",", HOPS)
+    return map(_bare, entries[: -HOPS - 1 : -1])
 
 
 def _forwarded(lines: list[bytes]) -> Iterator[str]:
-    """`for` of every element (RFC 7239) from right to left; an empty text for whatever cannot be read."""
-    for line in reversed(lines):
-        yield from reversed(_elements(line))
-
-
-_ENTRIES = {b"x-forwarded-for": _x_forwarded_for, b"forwarded": _forwarded}
+    """`for` of the last elements (RFC 7239), from right to left; an empty text for whatever cannot be read."""
+    return chain.from_iterable(reversed(_elements(line)[-HOPS:]) for line in lines[: -HOPS - 1 : -1])
 
 
 def _elements(line: bytes) -> list[str]:
@@ -170,10 +174,10 @@ def _elements(line: bytes) -> list[str]:
 
 def _bare(entry: bytes) -> str:
     """An entry without its port and brackets; empty when it has another form."""
-    if len(entry) > 2 * _ENTRY_LIMIT:
-        return ""
     text = entry.strip(b" \t").decode("latin-1")
-    if text.startswith("["):
+    if ":" not in text:
+        return text
+    if text[0] == "[":
         host, _, port = text[1:].partition("]")
         return host if ":" in host and (not port or _is_port(port[1:], port[:1])) else ""
     if text.count(":") == 1:

@@ -28,16 +28,18 @@ _SCHEMED = frozenset((AUTHORIZATION, b"proxy-authorization"))
 _SCHEMES = frozenset(b"basic bearer digest negotiate ntlm token apikey dpop privatetoken aws4-hmac-sha256".split())
 _BLANKS = b" \t"
 _RECORDED = re.compile(r"(hashed|account):([0-9a-f]{20})")
-_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 # Visible ASCII but the comma: servers differ on how they read other bytes, and a comma is what joined headers look like.
 _PLAIN = bytes(byte for byte in range(0x21, 0x7F) if byte != ord(","))
+
+# No key has a comma, so a replay cannot read it either.
+_REFUSED = ",refused"
 
 KeyHeader = Literal["authorization", "x-api-key", "api-key"]
 
 
 def is_token(secret: str) -> bool:
-    """Has it the form of a signed identity token (JWS compact)? Says nothing about whether it is a good one."""
-    return secret.startswith("eyJ") and _TOKEN.fullmatch(secret) is not None
+    """Has it the form of a signed identity token (three parts, the first a JSON object in base64url)? Says nothing about whether it is a good one."""
+    return secret.startswith("eyJ") and secret.count(".") == 2
 
 
 class Recorded(NamedTuple):
@@ -77,7 +79,9 @@ class Credentials:
                     found, source = secret, name
         if not found:
             return None
-        text = _checked(found)
+        if not _readable(found):
+            raise Unidentified("The credential cannot be read: it is too long, or has characters that no key has.")
+        text = found.decode("ascii")
         if self._tokens_only and source == AUTHORIZATION and not is_token(text) and not (recorded and recorded_form(text)):
             raise Unidentified("The authorization header holds no identity token.")
         return text
@@ -87,22 +91,33 @@ class Credentials:
         return Unidentified(self._hint)
 
 
-def hide(headers: Headers, pseudonyms: Pseudonyms, *, named: Mapping[bytes, str] | None = None, account: str = "", recorded: bool = False) -> Pairs:
+def hide(
+    headers: Headers,
+    pseudonyms: Pseudonyms,
+    *,
+    named: Mapping[bytes, str] | None = None,
+    account: str = "",
+    tokens: bool = False,
+    recorded: bool = False,
+) -> Pairs:
     """The headers with `hashed:...` in place of every secret; names, order and scheme stay.
 
     `named`: further headers to hide, each with the kind of its hash (`{b"x-account": "account"}`). `account`: the account that the request was
-    found to be; `account:...` is then written in place of its credential, so that a replay follows it over all its tokens. `recorded`: the headers are a
-    log's, and what is hidden already stays as it is.
+    found to be; `account:...` is then written in place of its credential, so that a replay follows it over all its tokens. A credential that
+    could not be read, or with `tokens` an identity token that did not give an account, is marked so that a replay refuses it too.
+    `recorded`: the headers are a log's, and what is hidden already stays as it is.
     """
     kinds = {**SECRET, **(named or {})}
 
     def hidden(name: bytes, value: bytes) -> bytes:
         scheme, secret = _schemed(value) if name in _SCHEMED else (b"", value.strip(_BLANKS))
         text = secret.decode("utf-8", "backslashreplace")
-        if not text or (recorded and recorded_form(text)):
+        if not text or (recorded and recorded_form(text.removesuffix(_REFUSED))):
             return value
-        stands = f"account:{account}" if account and name in _KEYS else f"hashed:{pseudonyms.text(kinds[name], text)}"
-        return scheme + stands.encode()
+        if account and name in _KEYS:
+            return b"%saccount:%s" % (scheme, account.encode())
+        refused = name in _KEYS and (not _readable(secret) or (tokens and is_token(text)))
+        return b"%shashed:%s%s" % (scheme, pseudonyms.text(kinds[name], text).encode(), _REFUSED.encode() if refused else b"")
 
     return [(name, hidden(name, value) if name in kinds else value) for name, value in headers]
 
@@ -116,13 +131,8 @@ def _schemed(value: bytes) -> tuple[bytes, bytes]:
     return scheme + b" ", rest.strip(_BLANKS)
 
 
-def _checked(secret: bytes) -> str:
-    if len(secret) > TOKEN_LIMIT or secret.translate(None, _PLAIN):
-        raise Unidentified("The credential cannot be read: it is too long, or has characters that no key has.")
-    text = secret.decode("ascii")
-    if len(secret) > KEY_LIMIT and not is_token(text):
-        raise Unidentified(f"The API key is longer than {KEY_LIMIT} characters.")
-    return text
+def _readable(secret: bytes) -> bool:
+    return len(secret) <= (TOKEN_LIMIT if secret.startswith(b"eyJ") else KEY_LIMIT) and not secret.translate(None, _PLAIN)
 
 
 def _bearer(value: bytes) -> bytes:

@@ -15,12 +15,14 @@ from gateway_guard.facts import Identity
 from gateway_guard.identity.columns import Builder, Columns, Conflict
 from gateway_guard.identity.credentials import KEY_LIMIT, recorded_form
 from gateway_guard.identity.pseudonyms import Pseudonyms
+from gateway_guard.identity.recent import Recent
 from gateway_guard.identity.records import FIELDS, identity
 
 Record = Mapping[str, object]
 Lookup = Callable[[str], Record | Awaitable[Record | None] | None]
 Stamp = tuple[int, int, int]
 
+_REMEMBERED = 32_768
 _COLUMNS = frozenset(("key", *FIELDS))
 
 
@@ -32,6 +34,7 @@ class CsvDirectory:
         self._pseudonyms = pseudonyms
         self._stamp = stamp
         self._columns = columns
+        self._recent: Recent[str, Identity] = Recent(_REMEMBERED)
 
     @classmethod
     def load(cls, path: Path, pseudonyms: Pseudonyms) -> CsvDirectory:
@@ -58,8 +61,14 @@ class CsvDirectory:
 
     def find(self, credential: str) -> Identity | None:
         """The identity behind the hash of an API key."""
-        row = self._columns.credentials.row(credential)
-        return None if row < 0 else self._columns.identity(row)
+        found = self._recent.get(credential)
+        if found is None:
+            row = self._columns.credentials.row(credential)
+            if row < 0:
+                return None
+            found = self._columns.identity(row)
+            self._recent.put(credential, found)
+        return found
 
     def account(self, account: str) -> Identity | None:
         """The identity of an account, by its hash."""

@@ -81,7 +81,8 @@ class Identifier:
     def identify_key(self, secret: str) -> Identity:
         """Who has this raw API key, without asking the host application's function."""
         credential = self._pseudonyms.text("credential", secret)
-        return self._at_hand(credential) or self._unknown(credential)
+        held = None if self.directory is None else self.directory.find(credential)
+        return self._unknown(credential) if held is None else held
 
     def recorded(self, headers: Headers, client: str, at: float) -> Identity:
         """Who asked in a log. `client` is the address as recorded; the headers are as a recorder leaves them, those of untrusted peers stripped."""
@@ -120,7 +121,7 @@ class Identifier:
         named: Mapping[bytes, str] = {} if self._stated is None else self._stated.hidden
         by_header = any(values(believed, name) for name in named)
         account = "" if identity is None or identity.anonymous or by_header else identity.account
-        return hide(believed, self._pseudonyms, named=named, account=account)
+        return hide(believed, self._pseudonyms, named=named, account=account, tokens=self._tokens is not None)
 
     async def close(self) -> None:
         """Fetch nothing any more."""

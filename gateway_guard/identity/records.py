@@ -34,10 +34,11 @@ def identity(record: Mapping[str, object], pseudonyms: Pseudonyms) -> Identity:
 
 def _text(record: Mapping[str, object], name: str) -> str:
     held = record.get(name)
-    if held is None:
-        return ""
-    if isinstance(held, bool) or not isinstance(held, str | int):
-        raise ValueError(f"`{name}` is not text")
+    if not isinstance(held, str):
+        if held is None:
+            return ""
+        if isinstance(held, bool) or not isinstance(held, int):
+            raise ValueError(f"`{name}` is not text")
     text = str(held).strip()
     if len(text) > FIELD_LIMIT:
         raise ValueError(f"`{name}` has {len(text)} characters: at most {FIELD_LIMIT} are taken")

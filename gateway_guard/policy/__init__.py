@@ -1,0 +1,1 @@
+"""Policy files: their types, units, strict loading, lint, and what the gate makes of them."""

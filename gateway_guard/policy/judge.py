@@ -28,6 +28,8 @@ MILLION = 1_000_000.0
 MODELS = 1000
 # Ordinal of 1970-01-01 in the proleptic Gregorian calendar.
 EPOCH = 719163
+# A plain integer: an enum's operators cost more than the charge.
+REASONING = int(Asks.REASONING)
 COUNTED = ("requests", "in_flight")
 # What a plan's scale applies to: everything else is the operator's or the organisation's own figure.
 PERSONAL = ("account", "account_model", "network")
@@ -162,7 +164,7 @@ class Rulebook:
         if asked and (term.asked or asked < expected):
             expected = float(asked)
         sure = given * facts.input_tokens
-        cost = sure + output * expected + (reasoning * expected if facts.asks & Asks.REASONING else 0.0)
+        cost = sure + output * expected + (reasoning * expected if facts.asks & REASONING else 0.0)
         if not term.asked:
             # A forecast may not make a request impossible that the quota could hold.
             cost = max(sure, min(cost, term.quota.burst * scale))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from heapq import heappop, heappush
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from gateway_guard.decision import Decision
 from gateway_guard.errors import UsageError
@@ -31,7 +33,7 @@ class Gatekeeper(Protocol):
     async def settle(self, decision: Decision, usage: Usage | None, at: float, /) -> None: ...
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """How a request ended in the log: `usage` None when nothing was used; `imputed` when the log does not tell and it was worked out instead."""
 
     at: float

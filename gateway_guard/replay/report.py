@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway_guard.decision import Action
+from gateway_guard.replay import tally as tallies
 from gateway_guard.replay.tally import AccountTally, QuotaTally, Tally
 
 VERSION = 1
@@ -159,7 +160,7 @@ def decisions_of(tally: Tally) -> Decisions:
 
 def used_of(tally: Tally) -> Used:
     """What was used and spared."""
-    return Used(Tokens(*tally.tokens), Tokens(*tally.unserved), ranked(tally.usage))
+    return Used(_tokens(tally.tokens), _tokens(tally.unserved), {source: count for source, count in tally.usage.items() if count})
 
 
 def group(accounts: Sequence[AccountTally]) -> Group:
@@ -208,10 +209,14 @@ def top_of(tally: Tally, name: Callable[[str], str]) -> list[TopAccount]:
     return [TopAccount(shown, of.plan, of.requests, of.refused, of.delayed, next(iter(ranked(of.reasons)))) for shown, of in touched[:TOP]]
 
 
+def _tokens(tokens: tallies.Tokens) -> Tokens:
+    return Tokens(tokens.input, tokens.output, tokens.reasoning)
+
+
 def _use(tally: QuotaTally) -> QuotaUse:
     peaks = sorted(tally.peaks.values())
     median, high, higher = (round(_at(peaks, share), 4) for share in (0.5, 0.9, 0.99))
-    return QuotaUse(tally.quota.per, tally.quota.unit, len(peaks), tally.refused, tally.delayed, median, high, higher, round(_at(peaks, 1.0), 4))
+    return QuotaUse(tally.quotas[0].per, tally.quotas[0].unit, len(peaks), tally.refused, tally.delayed, median, high, higher, round(_at(peaks, 1.0), 4))
 
 
 def _at(ordered: Sequence[float], share: float) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 from msgspec import structs
 
 from gateway_guard.decision import Decision
@@ -33,7 +34,7 @@ class Reader(Protocol):
     ) -> RequestFacts: ...
 
 
-class Undecided(NamedTuple):
+class Undecided(msgspec.Struct, frozen=True):
     """Why a line got no decision: it is not guarded, not readable, or names nobody. `action` is what happens to it, `served` whether it reaches the model."""
 
     code: str
@@ -44,7 +45,7 @@ class Undecided(NamedTuple):
 NOT_GUARDED = Undecided("unguarded", "allow", True)
 
 
-class Played(NamedTuple):
+class Played(msgspec.Struct, frozen=True):
     """A request was played: it has `facts` and a `decision`, or was left `undecided`."""
 
     id: str
@@ -54,7 +55,7 @@ class Played(NamedTuple):
     undecided: Undecided = NOT_GUARDED
 
 
-class Ended(NamedTuple):
+class Ended(msgspec.Struct, frozen=True):
     """How a decided request ended in the log. Comes after its `Played`; whether it was served is the decision's to tell."""
 
     facts: RequestFacts
@@ -65,7 +66,7 @@ class Ended(NamedTuple):
 Step = Played | Ended
 
 
-class Terms(NamedTuple):
+class Terms(msgspec.Struct, frozen=True):
     """What of the policy a replay needs beside the gate: tokens taken for an answer of which nothing is known, what happens to the unreadable."""
 
     output: int = 500
@@ -159,10 +160,9 @@ def imputed(facts: RequestFacts, output: int) -> Usage:
 def _outcome_of_event(done: Done, facts: RequestFacts, output: int, now: float) -> Outcome:
     at = max(done.at, now)
     if done.ending == "refused":
-        return Outcome(at, imputed(facts, output), 200, imputed=True)
-    if done.usage == Usage() and not 0 < done.status < 400:
-        return Outcome(at, None, done.status, done.ending)
-    return Outcome(at, done.usage, done.status, done.ending)
+        return Outcome(at, imputed(facts, output), imputed=True)
+    unused = not 0 < done.status < 400 and done.usage == Usage()
+    return Outcome(at, None if unused else done.usage, done.status, done.ending)
 
 
 class Tracing:
@@ -176,7 +176,7 @@ class Tracing:
     def take(self, step: Step) -> None:
         """Add one step of a replay."""
         if isinstance(step, Ended):
-            facts, _, outcome = step
+            facts, outcome = step.facts, step.outcome
             self._order += 1
             done = Done(facts.id, outcome.at, facts.identity.account, outcome.usage or Usage(), outcome.status, outcome.ending)
             heappush(self._ends, (outcome.at, self._order, done))
@@ -197,5 +197,5 @@ def row_of(played: Played, name: str) -> DecisionRow:
     """The row of the decision log; `name` shows the account."""
     if played.decision is not None:
         return row(played.decision, name)
-    code, action, served = played.undecided
-    return undecided(played.id, played.at, code, action=action, served=served)
+    why = played.undecided
+    return undecided(played.id, played.at, why.code, action=why.action, served=why.served)

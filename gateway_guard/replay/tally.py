@@ -6,13 +6,14 @@ from collections import Counter
 from typing import Literal
 
 from gateway_guard.decision import Action, Decision
-from gateway_guard.facts import RequestFacts, Usage
+from gateway_guard.facts import Identity, Usage
 from gateway_guard.quota import Quota
 from gateway_guard.replay.player import Outcome
 from gateway_guard.replay.run import Ended, Step
 
 TRACKED = 1_000_000
 REST = "(others)"
+SOURCES = ("told", "estimated", "imputed", "none")
 
 
 class AccountTally:
@@ -30,16 +31,37 @@ class AccountTally:
 class QuotaTally:
     """How near a quota's subjects came to it: `peaks` holds the highest fill that each subject reached, 1 = the whole burst."""
 
-    __slots__ = ("delayed", "exempted", "peaks", "quota", "refused")
+    __slots__ = ("delayed", "exempted", "peaks", "quotas", "refused")
 
     def __init__(self, quota: Quota) -> None:
-        self.quota = quota
+        self.quotas = [quota]
         self.refused = self.delayed = self.exempted = 0
         self.peaks: dict[str, float] = {}
 
+    def reach(self, subject: str, fill: float) -> None:
+        """A subject's fill is higher than ever."""
+        if subject not in self.peaks and len(self.peaks) >= TRACKED:
+            subject, fill = REST, max(fill, self.peaks.get(REST, fill))
+        self.peaks[subject] = fill
+
+
+class Tokens:
+    """Model tokens, summed."""
+
+    __slots__ = ("input", "output", "reasoning")
+
+    def __init__(self) -> None:
+        self.input = self.output = self.reasoning = 0
+
+    def add(self, usage: Usage) -> None:
+        """Add what one request used."""
+        self.input += usage.input
+        self.output += usage.output
+        self.reasoning += usage.reasoning
+
 
 class Tally:
-    """All counts of one replay.
+    """All counts of one replay. What is counted for each request is kept in plain numbers and dictionaries: it is a third of a fast replay's time.
 
     `refused`, `delayed` and `exempted` are what an enforcing policy does, `enforced` how much of that was done. Tokens are of what was served;
     `unserved` are those of refused requests, as far as the log tells.
@@ -53,42 +75,65 @@ class Tally:
         self.actions = [0] * len(Action)
         self.reasons: Counter[str] = Counter()
         self.undecided: Counter[str] = Counter()
-        self.tokens = [0, 0, 0]
-        self.unserved = [0, 0, 0]
-        self.usage: Counter[str] = Counter()
+        self.tokens = Tokens()
+        self.unserved = Tokens()
+        self.usage = dict.fromkeys(SOURCES, 0)
         self.accounts: dict[str, AccountTally] = {}
         self.quotas: dict[str, QuotaTally] = {}
+        # A rulebook's quotas are the same objects for as long as it lives, and to hash one by its value costs more than all the rest.
+        self._by_identity: dict[int, QuotaTally] = {}
 
     def take(self, step: Step) -> None:
         """Count one step of a replay."""
         if isinstance(step, Ended):
             self._end(step.decision, step.outcome)
-            return
-        self.first = self.first or step.at
-        self.last = step.at
-        if step.facts is None or step.decision is None:
+        elif step.facts is not None and step.decision is not None:
+            self._decide(step.facts.identity, step.decision)
+        else:
+            self._see(step.at)
             self.undecided[step.undecided.code] += 1
             self.passed += step.undecided.served
-        else:
-            self._decide(step.facts, step.decision)
 
-    def _decide(self, facts: RequestFacts, decision: Decision) -> None:
+    def _see(self, at: float) -> None:
+        self.first = self.first or at
+        self.last = at
+
+    def _decide(self, identity: Identity, decision: Decision) -> None:
+        self._see(decision.at)
         self.requests += 1
         self.served += decision.served
-        self.actions[decision.would] += 1
-        account = self._account(facts)
+        would = decision.would
+        self.actions[would] += 1
+        account = self.accounts.get(identity.account) or self._meet(identity)
         account.requests += 1
-        if decision.would:
+        if would:
             self._touch(account, decision)
-        self._fill(decision)
+        by_identity = self._by_identity
+        for charge, level in zip(decision.charges, decision.levels, strict=True):
+            quota = charge.quota
+            tally = by_identity.get(id(quota)) or self._learn(quota)
+            fill = level / (quota.burst * charge.scale)
+            if fill > tally.peaks.get(charge.subject, -1.0):
+                tally.reach(charge.subject, fill)
 
-    def _account(self, facts: RequestFacts) -> AccountTally:
-        identity = facts.identity
-        account = self.accounts.get(identity.account)
-        if account is None:
-            name = identity.account if len(self.accounts) < TRACKED else REST
-            account = self.accounts.setdefault(name, AccountTally(identity.plan, identity.org))
-        return account
+    def _end(self, decision: Decision, outcome: Outcome) -> None:
+        usage = outcome.usage
+        if decision.served:
+            self.usage[_source(outcome)] += 1
+            if usage is not None:
+                self.tokens.add(usage)
+        if decision.would and usage is not None and fate(decision) == "refused":
+            self.unserved.add(usage)
+
+    def _meet(self, identity: Identity) -> AccountTally:
+        name = identity.account if len(self.accounts) < TRACKED else REST
+        return self.accounts.setdefault(name, AccountTally(identity.plan, identity.org))
+
+    def _learn(self, quota: Quota) -> QuotaTally:
+        name = quota.name if quota.per != "cluster" else f"{quota.name} (cluster)"
+        tally = self._by_identity[id(quota)] = self.quotas.setdefault(name, QuotaTally(quota))
+        tally.quotas.append(quota)  # keeps it alive, so that its identity stays its own
+        return tally
 
     def _touch(self, account: AccountTally, decision: Decision) -> None:
         self.enforced += decision.enforced
@@ -96,45 +141,18 @@ class Tally:
         account.reasons.update(decision.reasons[:1])
         account.touched += 1
         kind = fate(decision)
-        for counts in (self, account, self._quota(decision)):
+        for counts in (self, account, self._short(decision)):
             if counts is not None:
                 setattr(counts, kind, getattr(counts, kind) + 1)
         if decision.served:
             self.delay += decision.wait
             self.longest = max(self.longest, decision.wait)
 
-    def _quota(self, decision: Decision) -> QuotaTally | None:
-        if not decision.short:
-            return None
-        charge = next((charge for charge in decision.charges if charge.quota.name == decision.short), None)
-        return None if charge is None else self._tally_of(charge.quota)
-
-    def _tally_of(self, quota: Quota) -> QuotaTally:
-        key = quota.name if quota.per != "cluster" else f"{quota.name} (cluster)"
-        tally = self.quotas.get(key)
-        if tally is None:
-            tally = self.quotas[key] = QuotaTally(quota)
-        return tally
-
-    def _fill(self, decision: Decision) -> None:
-        for charge, balance in zip(decision.charges, decision.balances, strict=True):
-            quota = charge.quota
-            tally = self.quotas.get(quota.name)
-            if tally is None or tally.quota.per != quota.per:
-                tally = self._tally_of(quota)
-            fill = balance.level / (quota.burst * charge.scale)
-            peaks = tally.peaks
-            if fill > peaks.get(charge.subject, -1.0):
-                peaks[charge.subject if len(peaks) < TRACKED or charge.subject in peaks else REST] = fill
-
-    def _end(self, decision: Decision, outcome: Outcome) -> None:
-        usage = outcome.usage
-        if decision.served:
-            self.usage[_source(outcome)] += 1
-        if usage is not None and decision.served:
-            _add(self.tokens, usage)
-        if usage is not None and decision.would and fate(decision) == "refused":
-            _add(self.unserved, usage)
+    def _short(self, decision: Decision) -> QuotaTally | None:
+        """The quota that refused or delayed. A cluster's has the name of its members' own, and the reasons tell them apart."""
+        pooled = decision.reasons[:1] == (f"cluster.{decision.short}",)
+        found = next((c.quota for c in decision.charges if c.quota.name == decision.short and (c.quota.per == "cluster") == pooled), None)
+        return None if found is None else self._by_identity.get(id(found)) or self._learn(found)
 
 
 Fate = Literal["refused", "delayed", "exempted"]
@@ -148,14 +166,8 @@ def fate(decision: Decision) -> Fate:
 
 
 def _source(outcome: Outcome) -> str:
-    if outcome.usage is None:
-        return "none"
     if outcome.imputed:
         return "imputed"
+    if outcome.usage is None:
+        return "none"
     return "estimated" if outcome.usage.estimated else "told"
-
-
-def _add(tokens: list[int], usage: Usage) -> None:
-    tokens[0] += usage.input
-    tokens[1] += usage.output
-    tokens[2] += usage.reasoning

@@ -60,6 +60,10 @@ class _Kind:
             del self.rows[OVERFLOW]
 
 
+_NO_KIND = _Kind()
+Place = tuple[_Kind, "array[float] | None", int]
+
+
 class MemoryStore:
     """`ports.Store` in one process. `cap` bounds the number of subjects of all kinds together."""
 
@@ -67,6 +71,7 @@ class MemoryStore:
         self._cap = cap
         self._kinds: dict[str, _Kind] = {}
         self._size = 0
+        self._opened = 0
         self._holds: dict[str, tuple[float, tuple[Charge, ...]]] = {}
         self._expiries: list[tuple[float, str]] = []
 
@@ -77,16 +82,16 @@ class MemoryStore:
         """See `ports.Store.spend`."""
         if self._expiries:
             self._expire(at)
-        levels: list[float] = []
+        if self._opened or self._size >= self._cap:
+            self._tend(at)
+        places, levels = self._find(charges, at)
         short, slow, longest, delay = -1, -1, 0.0, 0.0
         for index, charge in enumerate(charges):
-            level = self._level(charge, at)
-            levels.append(level)
-            quota, cost = charge.quota, charge.cost
-            burst = quota.burst * charge.scale
-            over = level + cost - burst
+            cost = charge.cost
+            burst = charge.quota.burst * charge.scale
+            over = levels[index] + cost - burst
             if over > SPECK:
-                rate = quota.rate * charge.scale
+                rate = charge.quota.rate * charge.scale
                 wait = over / rate if rate > 0.0 and cost <= burst + SPECK else math.inf
                 if wait > patience:
                     if wait > longest:
@@ -95,26 +100,27 @@ class MemoryStore:
                     slow, delay = index, wait
         if short >= 0:
             return Spend(False, longest, short, tuple(levels))
-        after = self._commit(charges, levels, at)
+        self._commit(charges, places, levels, at)
         if hold:
             self._hold(hold, until, charges)
-        return Spend(True, delay, slow, after)
+        return Spend(True, delay, slow, tuple(levels))
 
     async def adjust(self, charges: Sequence[Charge], at: float, *, hold: str = "") -> None:
         """See `ports.Store.adjust`."""
         if self._expiries:
             self._expire(at)
+        if self._opened or self._size >= self._cap:
+            self._tend(at)
         # A hold that has expired was already given back: what it held must not be given back a second time.
-        late = bool(hold) and self._holds.pop(hold, None) is None
-        levels = [self._level(c, at) for c in charges]
-        if late:
+        if hold and self._holds.pop(hold, None) is None:
             charges = [Charge(c.subject, c.quota, c.cost + c.held, 0.0, c.scale, c.opened) for c in charges]
-        self._commit(charges, levels, at)
+        places, levels = self._find(charges, at)
+        self._commit(charges, places, levels, at)
 
     async def peek(self, charges: Sequence[Charge], at: float) -> tuple[float, ...]:
         """See `ports.Store.peek`."""
         self._expire(at)
-        return tuple(self._level(c, at) for c in charges)
+        return tuple(self._find(charges, at)[1])
 
     def forecast(self, account: str) -> float:
         """Decayed mean of the account's output tokens; 0 when nothing is known."""
@@ -129,46 +135,60 @@ class MemoryStore:
         if row is not None:
             row[0] = output if row[0] == 0.0 else row[0] + FORECAST_WEIGHT * (output - row[0])
 
-    def _level(self, charge: Charge, at: float) -> float:
-        quota = charge.quota
-        kind = self._kinds.get(quota.per)
-        if kind is None:
-            kind = self._kinds[quota.per] = _Kind()
-        rate = quota.rate * charge.scale
-        index = kind.slots.get(quota.name)
-        if index is None or rate < kind.rates[index >> 1]:
-            index = kind.slot(quota.name, rate)
-        row = kind.rows.get(charge.subject)
-        if row is None:
-            if charge.opened:
-                return drained(quota.burst * charge.scale, charge.opened, at, rate)
-            row = kind.rows.get(OVERFLOW)
-            if row is None:
-                return 0.0
-        return drained(row[index], row[index + 1], at, rate) if index < len(row) else 0.0
-
-    def _commit(self, charges: Sequence[Charge], levels: Sequence[float], at: float) -> tuple[float, ...]:
-        after = []
-        for charge, before in zip(charges, levels, strict=True):
+    def _find(self, charges: Sequence[Charge], at: float) -> tuple[list[Place], list[float]]:
+        """For each charge its place (row and index in it, no row yet for a new subject) and its level at `at`."""
+        places: list[Place] = []
+        levels: list[float] = []
+        per = subject = ""
+        kind, row = _NO_KIND, None
+        for charge in charges:
             quota = charge.quota
-            kind = self._kinds[quota.per]
-            row = kind.rows.get(charge.subject)
+            if quota.per != per or charge.subject != subject:
+                per, subject = quota.per, charge.subject
+                kind = self._kinds.get(per) or self._kinds.setdefault(per, _Kind())
+                row = kind.rows.get(subject)
+            rate = quota.rate * charge.scale
+            index = kind.slots.get(quota.name)
+            if index is None or rate < kind.rates[index >> 1]:
+                index = kind.slot(quota.name, rate)
+            places.append((kind, row, index))
             if row is None:
-                row = self._open(kind, charge.subject, at)
-            index = kind.slots[quota.name]
-            while len(row) <= index:
-                row.extend((0.0, 0.0))
-            level = before + charge.cost
+                levels.append(self._opening(kind, charge, index, at))
+                continue
+            if index >= len(row):
+                row.extend((0.0,) * (index + 2 - len(row)))
+            level = row[index]
+            if level:
+                gone = at - row[index + 1]
+                if gone > 0.0:
+                    level -= rate * gone
+                    if level <= SPECK:
+                        level = 0.0
+            levels.append(level)
+        return places, levels
+
+    def _opening(self, kind: _Kind, charge: Charge, index: int, at: float) -> float:
+        """The level of a subject that has no row."""
+        rate = charge.quota.rate * charge.scale
+        if charge.opened:
+            return drained(charge.quota.burst * charge.scale, charge.opened, at, rate)
+        shared = kind.rows.get(OVERFLOW)
+        return drained(shared[index], shared[index + 1], at, rate) if shared is not None and index < len(shared) else 0.0
+
+    def _commit(self, charges: Sequence[Charge], places: Sequence[Place], levels: list[float], at: float) -> None:
+        """Add the costs; `levels` become what is owed then."""
+        for i, charge in enumerate(charges):
+            kind, row, index = places[i]
+            if row is None:
+                row = kind.rows.get(charge.subject) or self._open(kind, charge.subject)
+                if index >= len(row):
+                    row.extend((0.0,) * (index + 2 - len(row)))
+            level = levels[i] = levels[i] + charge.cost
             row[index] = level if level > SPECK else 0.0
             if at > row[index + 1]:
                 row[index + 1] = at
-            after.append(level)
-        return tuple(after)
 
-    def _open(self, kind: _Kind, subject: str, at: float) -> array[float]:
-        before = len(kind.hand)
-        kind.sweep(at, SWEEP)
-        self._size += len(kind.hand) - before
+    def _open(self, kind: _Kind, subject: str) -> array[float]:
         if self._size >= self._cap:
             subject = OVERFLOW
             row = kind.rows.get(subject)
@@ -181,7 +201,16 @@ class MemoryStore:
         if subject is not OVERFLOW:
             kind.hand.append(subject)
             self._size += 1
+            self._opened += 1
         return row
+
+    def _tend(self, at: float) -> None:
+        """Move the clock hands on, two rows for each that was opened. Only before rows are looked up: a row that is in use must not be dropped."""
+        steps, self._opened = SWEEP * max(1, self._opened), 0
+        for kind in self._kinds.values():
+            before = len(kind.hand)
+            kind.sweep(at, steps)
+            self._size += len(kind.hand) - before
 
     def _hold(self, hold: str, until: float, charges: Sequence[Charge]) -> None:
         held = tuple(c for c in charges if c.held)
@@ -198,5 +227,5 @@ class MemoryStore:
                 continue
             del self._holds[hold]
             back = [Charge(c.subject, c.quota, -c.held, 0.0, c.scale, c.opened) for c in known[1]]
-            levels = [self._level(c, until) for c in back]
-            self._commit(back, levels, until)
+            places, levels = self._find(back, until)
+            self._commit(back, places, levels, until)

@@ -1,0 +1,156 @@
+"""From seeds to clusters: every account joins the cluster whose traits it shows, on its own evidence.
+
+Theory of operation. A cluster is described by how common each token is among its members; an account's evidence for it is the sum of
+log(share among the members / share among everybody else), token by token, after Fellegi and Sunter:
+
+* presence only: a token that an account does not show says nothing (an attacker may leave out what he likes);
+* leave one out: what an account alone brought into the cluster does not speak for it;
+* "everybody else" is the larger of the share in the benign history and the share outside the cluster now, so a prompt or a
+  network that many others have weighs little, however many of the members have it;
+* what one family adds is capped, because tokens of one family hang together; membership takes two families.
+
+So a stranger whom one token swept into a seed falls out, an account that seeds missed comes in with its second exchange, and clusters whose members
+recognise each other's traits as their own are joined. A few rounds settle it. Ties are broken by names, never by order of arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway_guard.analysis.graph import Graph, connected
+from gateway_guard.analysis.settings import Settings
+from gateway_guard.analysis.tokens import FAMILY_NAMES, Flags, Floats, Indices, starts
+
+F = len(FAMILY_NAMES)
+CEILING = 6.0
+_ENOUGH = 2.0
+_PRIOR = 1.0
+_SPEAKS = 0.4
+_DOUBT = 0.01
+_ROUNDS = 5
+_ALIKE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each token says for each cluster: `inside` for its members (leave one out), `outside` for others. Sorted by token."""
+
+    token: Indices
+    cluster: Indices
+    inside: Floats
+    outside: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """`label` a cluster's number for each account, -1 for none · `evidence` log-odds of each account by family, for its cluster · `weights` by which they were found."""
+
+    label: Indices
+    evidence: Floats
+    weights: Weights
+
+
+def grown(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
+    """Clusters out of seeds."""
+    label = _numbered(seed, settings.smallest)
+    for _ in range(_ROUNDS):
+        before = label
+        weights = weigh(graph, label)
+        account, cluster, evidence = _claims(graph, label, weights, settings)
+        merged = _merged(label, account, cluster)
+        label = _numbered(np.where((best := _best(account, cluster, evidence, len(label))) >= 0, merged[best], -1), settings.smallest)
+        if np.array_equal(before, label):
+            break
+    weights = weigh(graph, label)
+    return Grouping(label, _own(graph, label, weights), weights)
+
+
+def _numbered(label: Indices, smallest: int) -> Indices:
+    """The same groups, numbered by their first account, without small ones."""
+    held = label[label >= 0]
+    if not len(held):
+        return np.full(len(label), -1)
+    size = np.bincount(held)
+    _, first = np.unique(label, return_index=True)
+    order = np.full(len(size), -1)
+    rank = 0
+    for place in np.sort(first):
+        group = label[place]
+        if group >= 0 and size[group] >= smallest:
+            order[group] = rank
+            rank += 1
+    return np.where(label >= 0, order[label], -1)
+
+
+def weigh(graph: Graph, label: Indices) -> Weights:
+    """What each token says for each cluster in which two members or more show it."""
+    clusters = int(label.max(initial=-1)) + 1
+    mine = label[graph.account]
+    member = mine >= 0
+    both, count = np.unique(graph.token[member] * max(clusters, 1) + mine[member], return_counts=True)
+    token, cluster = both // max(clusters, 1), both % max(clusters, 1)
+    size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
+    outside = (graph.sharers[token] - count + 0.5) / (graph.n - size + 1.0)
+    usual = np.minimum(np.maximum(outside, graph.usual[token]), 1.0)
+    inside = np.log((count - 1 + _PRIOR * usual) / (size - 1 + _PRIOR) / usual)
+    others = np.log((count + _PRIOR * usual) / (size + _PRIOR) / usual)
+    speaks = (count >= 2) & (inside > _SPEAKS)
+    return Weights(token[speaks], cluster[speaks], inside[speaks], others[speaks])
+
+
+def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tuple[Indices, Indices, Indices, Floats]:
+    """(account, cluster, family, weight) for every edge and every cluster for which its token speaks."""
+    account, token = graph.account[edges], graph.token[edges]
+    low, high = np.searchsorted(weights.token, token), np.searchsorted(weights.token, token, side="right")
+    times = high - low
+    edge = np.repeat(np.arange(len(token)), times)
+    place = np.repeat(low - np.cumsum(times) + times, times) + np.arange(int(times.sum()))
+    owner, cluster = account[edge], weights.cluster[place]
+    weight = np.where(label[owner] == cluster, weights.inside[place], weights.outside[place])
+    return owner, cluster, graph.family[token[edge]], weight
+
+
+def _claims(graph: Graph, label: Indices, weights: Weights, settings: Settings) -> tuple[Indices, Indices, Floats]:
+    """(account, cluster, evidence) wherever the account's own evidence is enough to be a member."""
+    clusters = int(label.max(initial=-1)) + 1
+    owner, cluster, family, weight = _spread(graph, label, weights, graph.open[graph.account])
+    pair, group = np.unique(owner * max(clusters, 1) + cluster, return_inverse=True)
+    table = np.minimum(np.bincount(group * F + family, weights=weight, minlength=len(pair) * F).reshape(-1, F), CEILING)
+    account, cluster = pair // max(clusters, 1), pair % max(clusters, 1)
+    size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
+    odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - _DOUBT) / _DOUBT)
+    total = table.sum(axis=1)
+    enough = (total >= odds) & ((table >= _ENOUGH).sum(axis=1) >= settings.families)
+    return account[enough], cluster[enough], total[enough]
+
+
+def _best(account: Indices, cluster: Indices, evidence: Floats, accounts: int) -> Indices:
+    """The cluster with the most evidence for each account, -1 for none."""
+    order = np.lexsort((cluster, -np.round(evidence, 9), account))
+    account, cluster = account[order], cluster[order]
+    best = np.full(accounts, -1)
+    first = starts(account)
+    best[account[first]] = cluster[first]
+    return best
+
+
+def _merged(label: Indices, account: Indices, cluster: Indices) -> Indices:
+    """The number of the joined cluster for each cluster: two are one when half of the smaller would be members of the larger on their own evidence."""
+    clusters = int(label.max(initial=-1)) + 1
+    home = label[account]
+    other = (home >= 0) & (home != cluster)
+    pair, count = np.unique(home[other] * max(clusters, 1) + cluster[other], return_counts=True)
+    one, two = pair // max(clusters, 1), pair % max(clusters, 1)
+    alike = count >= _ALIKE * np.bincount(label[label >= 0], minlength=max(clusters, 1))[one]
+    joined = connected(np.concatenate([one[alike], two[alike]]), np.tile(np.arange(int(alike.sum())), 2), clusters, 1)
+    return joined
+
+
+def _own(graph: Graph, label: Indices, weights: Weights) -> Floats:
+    """Each member's evidence by family, capped."""
+    owner, cluster, family, weight = _spread(graph, label, weights, label[graph.account] >= 0)
+    mine = label[owner] == cluster
+    table = np.bincount(owner[mine] * F + family[mine], weights=weight[mine], minlength=len(label) * F)
+    return np.minimum(table.reshape(len(label), F), CEILING)

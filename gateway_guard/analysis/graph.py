@@ -1,0 +1,170 @@
+"""The bipartite graph of accounts and tokens, and the seeds of groups in it.
+
+Pairs of accounts are never expanded. What links accounts is a *pair of tokens of two families* that go together in more accounts than
+chance lets expect (a card and a sentence, a network and a sign-up hour), or a conversation that goes on under a second account. These links are
+nodes like tokens are; connected accounts are a seed. A token that everybody has cannot link, and neither can one family alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway_guard.analysis.profile import ELICIT, FAMILIES, Profiles
+from gateway_guard.analysis.reference import Reference
+from gateway_guard.analysis.settings import DAY
+from gateway_guard.analysis.tokens import FAMILY_OF, Flags, Floats, Indices, Kind, Numbers, kinds, postings, split, starts, tokens
+
+_PER_FAMILY = 8
+_RARE = 0.05
+_PAIR_AT_LEAST = 3
+_ALPHA = 1e-3
+_CONVERSATION = int(FAMILY_OF[Kind.THREAD])
+# A few-shot prefix sent as turns is shared by more accounts than a conversation can be.
+_MOST_PARTIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """`account` and `token` of each edge, sorted by token · for each token its number, `family`, `sharers` (distinct accounts) and `usual`, the
+    share of benign accounts that exhibit it · `n` accounts that are active · `open` accounts that may be found (not verified, not idle).
+    """
+
+    account: Indices
+    token: Indices
+    names: Numbers
+    family: Indices
+    sharers: Indices
+    usual: Floats
+    n: int
+    open: Flags
+
+
+def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
+    """The graph of the accounts that were active after `since`."""
+    live = profiles.last >= since
+    every = np.concatenate([profiles.posting, *_told(profiles, live)])
+    every.sort()
+    every = every[starts(every)]
+    token, account = split(every)
+    kept = live[account]
+    token, account = token[kept], account[kept]
+    begin = starts(token)
+    which = np.cumsum(begin) - 1
+    sharers = np.bincount(which, minlength=int(begin.sum()))
+    names = token[begin]
+    keep = (sharers >= 2) & _distinct(which, account, kinds(names), len(profiles), len(names))
+    number = np.cumsum(keep) - 1
+    edge = keep[which]
+    return Graph(
+        account=account[edge],
+        token=number[which[edge]],
+        names=names[keep],
+        family=FAMILY_OF[kinds(names[keep])],
+        sharers=sharers[keep],
+        usual=reference.usual(names[keep]),
+        n=int(live.sum()),
+        open=live & ~profiles.births.verified,
+    )
+
+
+def _told(profiles: Profiles, live: Flags) -> list[Numbers]:
+    """Postings of what sign-up tells, and of what is asked for."""
+    births, accounts = profiles.births, np.flatnonzero(live)
+    created = births.created[accounts]
+    known = created > 0
+    half = (created // (DAY / 2)).astype(np.int64).astype(np.uint64) + np.uint64(1)
+    shifted = ((created + DAY / 4) // (DAY / 2)).astype(np.int64).astype(np.uint64) + np.uint64(1 << 40)
+    days = np.log2(np.maximum((profiles.at - created) / DAY, 0.25)).astype(np.int64) + 8
+    told = [
+        (Kind.PAYMENT, births.payment[accounts], births.payment[accounts] > 0),
+        (Kind.MAIL, births.mail[accounts], births.mail[accounts] > 0),
+        (Kind.SIGNUP, births.signup[accounts], births.signup[accounts] > 0),
+        (Kind.PLAN, births.plan[accounts], births.plan[accounts] > 0),
+        (Kind.BORN, half, known),
+        (Kind.BORN, shifted, known),
+        (Kind.AGE, days.astype(np.uint64), known),
+    ]
+    asks = profiles.counts[:, ELICIT][accounts] >= 0.5
+    told += [(Kind.ELICITS, np.full(len(accounts), bit + 1, np.uint64), asks[:, bit]) for bit in range(FAMILIES)]
+    return [postings(tokens(kind, values[has]), accounts[has]) for kind, values, has in told]
+
+
+def _distinct(which: Indices, account: Indices, kind: Indices, accounts: int, names: int) -> Flags:
+    """One of those tokens of a family that the very same accounts share: the sentences of one prompt are one trait, not eight."""
+    salt = (np.arange(1, accounts + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(0x632BE59BD9B4E019)
+    salt ^= salt >> np.uint64(29)
+    salt *= np.uint64(0xBF58476D1CE4E5B9)
+    begin = np.flatnonzero(starts(which))
+    mark = np.add.reduceat(salt[account], begin) if len(begin) else np.zeros(0, np.uint64)
+    mark = mark * np.uint64(31) + FAMILY_OF[kind].astype(np.uint64)
+    first = np.zeros(names, np.bool_)
+    first[np.unique(mark, return_index=True)[1]] = True
+    return first
+
+
+def seeds(graph: Graph, smallest: int) -> Indices:
+    """A seed's number for each account, -1 for none."""
+    accounts, links = _links(graph)
+    talk = (graph.family[graph.token] == _CONVERSATION) & (graph.sharers[graph.token] <= _MOST_PARTIES) & graph.open[graph.account]
+    accounts = np.concatenate([accounts, graph.account[talk]])
+    links = np.concatenate([links, graph.token[talk] + (int(links.max(initial=-1)) + 1)])
+    return connected(accounts, links, len(graph.open), smallest)
+
+
+def _links(graph: Graph) -> tuple[Indices, Indices]:
+    """(account, link) for every pair of rare tokens of two families that goes together beyond chance."""
+    account, token = _rarest(graph)
+    family = graph.family[token]
+    pairs: list[tuple[Indices, Indices, Indices]] = []
+    for step in range(1, int(np.bincount(account).max(initial=1))):
+        here = np.flatnonzero((account[:-step] == account[step:]) & (family[:-step] != family[step:]))
+        pairs.append((account[here], np.minimum(token[here], token[here + step]), np.maximum(token[here], token[here + step])))
+    if not pairs:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    owner, low, high = (np.concatenate([pair[k] for pair in pairs]) for k in range(3))
+    both, link, together = np.unique(low * len(graph.names) + high, return_inverse=True, return_counts=True)
+    low, high = both // len(graph.names), both % len(graph.names)
+    share = np.maximum(graph.sharers / max(graph.n, 1), graph.usual)
+    strong = (together >= _PAIR_AT_LEAST) & (log_tail(together, graph.n * share[low] * share[high]) < np.log(_ALPHA / max(len(both), 1)))
+    kept = strong[link]
+    return owner[kept], link[kept]
+
+
+def _rarest(graph: Graph) -> tuple[Indices, Indices]:
+    """The rarest tokens of each open account, a few of each family, ordered by account."""
+    fit = (graph.usual < _RARE) & (graph.family != _CONVERSATION)
+    edge = fit[graph.token] & graph.open[graph.account]
+    account, token = graph.account[edge], graph.token[edge]
+    surprise = np.log(graph.sharers) - np.log(graph.usual)
+    group = account * 8 + graph.family[token]
+    order = np.lexsort((graph.names[token], -surprise[token], group))
+    account, token, group = account[order], token[order], group[order]
+    place = np.arange(len(group))
+    rank = place - np.maximum.accumulate(np.where(starts(group), place, 0))
+    return account[rank < _PER_FAMILY], token[rank < _PER_FAMILY]
+
+
+def log_tail(seen: Indices, expected: Floats) -> Floats:
+    """Upper bound (Chernoff) on log P(X >= seen) for a Poisson number X."""
+    k, mean = seen.astype(np.float64), np.maximum(expected, 1e-12)
+    return np.where(k > mean, k - mean - k * np.log(k / mean), 0.0)
+
+
+def connected(account: Indices, link: Indices, accounts: int, smallest: int) -> Indices:
+    """Connected components of accounts and links; each is numbered by its first account, small ones are -1."""
+    label = np.arange(accounts)
+    _, link = np.unique(link, return_inverse=True)
+    links = int(link.max(initial=-1)) + 1
+    while len(account):
+        least = np.full(links, accounts)
+        np.minimum.at(least, link, label[account])
+        new = label.copy()
+        np.minimum.at(new, account, least[link])
+        new = new[new]
+        if np.array_equal(new, label):
+            break
+        label = new
+    size = np.bincount(label, minlength=accounts)
+    return np.where(size[label] >= smallest, label, -1)

@@ -1,0 +1,112 @@
+"""Tokens: the traits that accounts exhibit, as 42-bit numbers that carry their kind.
+
+A token is `kind (5 bits) | hash (37 bits)`; a posting is `token (42 bits) | account (22 bits)`, so that one sort of plain integers
+groups postings by token and, within a token, by account. Collisions of 37 bits join a handful of unrelated traits among a
+million: they cost a little weight (a trait looks more common than it is), never a conviction.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway_guard.evidence import Family
+
+Numbers = NDArray[np.uint64]
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+ACCOUNT_BITS = 22
+HASH_BITS = 37
+MOST_ACCOUNTS = 1 << ACCOUNT_BITS
+_ACCOUNT_MASK = np.uint64(MOST_ACCOUNTS - 1)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Kind(enum.IntEnum):
+    """What sort of trait a token is."""
+
+    PAYMENT = 1
+    SIGNUP = 2
+    MAIL = 3
+    BORN = 4
+    AGE = 5
+    PLAN = 6
+    NETWORK = 7
+    CLIENT = 8
+    VERSION = 9
+    SHAPE = 10
+    TOOLS = 11
+    ODD = 12
+    MODEL = 13
+    SYSTEM = 14
+    TEMPLATE = 15
+    SENTENCE = 16
+    SKETCH = 17
+    ELICITS = 18
+    THREAD = 19
+    BLOB = 20
+
+
+KINDS = 32
+_FAMILIES: dict[Kind, Family] = {
+    Kind.PAYMENT: "identity",
+    Kind.SIGNUP: "identity",
+    Kind.MAIL: "identity",
+    Kind.BORN: "identity",
+    Kind.AGE: "identity",
+    Kind.PLAN: "identity",
+    Kind.NETWORK: "network",
+    Kind.CLIENT: "client",
+    Kind.VERSION: "client",
+    Kind.SHAPE: "client",
+    Kind.TOOLS: "client",
+    Kind.ODD: "client",
+    Kind.MODEL: "client",
+    Kind.SYSTEM: "content",
+    Kind.TEMPLATE: "content",
+    Kind.SENTENCE: "content",
+    Kind.SKETCH: "content",
+    Kind.ELICITS: "content",
+    Kind.THREAD: "conversation",
+    Kind.BLOB: "conversation",
+}
+FAMILY_NAMES: tuple[Family, ...] = ("content", "conversation", "rhythm", "network", "client", "identity")
+FAMILY_OF: Indices = np.zeros(KINDS, dtype=np.int64)
+for _kind, _family in _FAMILIES.items():
+    FAMILY_OF[_kind] = FAMILY_NAMES.index(_family)
+
+# How many tokens of a kind one profile keeps.
+CAPS: Indices = np.full(KINDS, 4, dtype=np.int64)
+CAPS[[Kind.NETWORK, Kind.TEMPLATE, Kind.THREAD]] = (8, 8, 12)
+CAPS[[Kind.SENTENCE, Kind.SKETCH, Kind.BLOB]] = (24, 24, 6)
+
+
+def tokens(kind: int | Indices, values: Numbers) -> Numbers:
+    """The tokens of `values`; equal values of one kind are one token."""
+    return (np.asarray(kind, dtype=np.uint64) << np.uint64(HASH_BITS)) | ((values * _ODD) >> np.uint64(64 - HASH_BITS))
+
+
+def kinds(token: Numbers) -> Indices:
+    """The kind of each token."""
+    return (token >> np.uint64(HASH_BITS)).astype(np.int64)
+
+
+def postings(token: Numbers, account: Indices) -> Numbers:
+    """One integer for each (token, account)."""
+    return (token << np.uint64(ACCOUNT_BITS)) | account.astype(np.uint64)
+
+
+def split(posting: Numbers) -> tuple[Numbers, Indices]:
+    """The token and the account of each posting."""
+    return posting >> np.uint64(ACCOUNT_BITS), (posting & _ACCOUNT_MASK).astype(np.int64)
+
+
+def starts(ordered: Numbers | Indices) -> Flags:
+    """True where a new value begins in an ordered array."""
+    first = np.ones(len(ordered), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return first

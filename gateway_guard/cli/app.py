@@ -1,0 +1,25 @@
+"""The command line: every verb in one place."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway_guard.cli import check, schema
+
+app = typer.Typer(
+    name="gateway-guard",
+    help="Adaptive quotas per account, and per cluster of accounts that act as one, for LLM APIs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keep the verbs verbs, also while there is one only."""
+
+
+check.register(app)
+schema.register(app)

@@ -1,0 +1,88 @@
+"""`gateway-guard check`: judge policy files before they are used."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway_guard.errors import PolicyError, UsageError
+
+if TYPE_CHECKING:
+    from gateway_guard.policy.load import Loaded
+
+SUFFIXES = (".yaml", ".yml")
+_POLICY = re.compile(r"^version\s*:", re.MULTILINE)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(check)
+
+
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Policy files, or folders of them.", show_default=False)],
+    strict: Annotated[bool, typer.Option("--strict", help="Count warnings as problems.")] = False,
+) -> None:
+    """Check policy files: every problem on a line of its own, with file and line.
+
+    In a folder, files without a `version` are parts for others to include, and are left out. Exit code: 0 all good, 1 problems, 2 nothing to check.
+    """
+    today = datetime.datetime.now(datetime.UTC).date()
+    good = [_judge(path, today, strict=strict) for path in _policies(paths)]
+    raise typer.Exit(0 if all(good) else 1)
+
+
+def _judge(path: Path, today: datetime.date, *, strict: bool) -> bool:
+    from gateway_guard.policy.lists import load_lists  # noqa: PLC0415 - help must not wait for pydantic
+    from gateway_guard.policy.load import load  # noqa: PLC0415
+
+    try:
+        loaded = load(path, today=today)
+        load_lists(path.parent / name for name in loaded.policy.lists)
+    except PolicyError as error:
+        for problem in error.problems:
+            typer.echo(problem)
+        return False
+    for warning in loaded.warnings:
+        typer.echo(warning)
+    if strict and loaded.warnings:
+        return False
+    typer.echo(f"ok {path} {loaded.digest} {_summary(loaded)}")
+    return True
+
+
+def _summary(loaded: Loaded) -> str:
+    policy = loaded.policy
+    counts = {
+        "plan": len(policy.plans),
+        "quota": len(policy.quotas),
+        "signal": len(policy.signals),
+        "rung": len(policy.ladder),
+        "exemption": len(policy.exemptions),
+    }
+    told = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count)
+    return f"({policy.name}, {policy.mode}{f': {told}' if told else ''})"
+
+
+def _policies(paths: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += _inside(path)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UsageError(f"{path}: no such file or folder")
+    return list(dict.fromkeys(found))
+
+
+def _inside(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    policies = [path for path in files if _POLICY.search(path.read_text("utf-8", errors="replace"))]
+    if not policies:
+        raise UsageError(f"{folder}: no policy in this folder (a policy is a .yaml file with `version: 1`)")
+    return policies
