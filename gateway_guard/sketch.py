@@ -21,13 +21,15 @@ GRAM = 24
 SHARE = 4
 _SPAN = 2**64
 _WORD = 8
+_TAKEN = np.uint64(_SPAN // SHARE)
+_HALF = np.uint64(32)
 
 Hashes = NDArray[np.uint64]
 
 
 def salts(material: bytes) -> Hashes:
-    """Six secret odd multipliers out of 48 bytes of key material."""
-    return np.frombuffer(material[:48], dtype="<u8").astype(np.uint64) | np.uint64(1)
+    """Five secret odd multipliers out of 40 bytes of key material."""
+    return np.frombuffer(material[:40], dtype="<u8").astype(np.uint64) | np.uint64(1)
 
 
 def grams(text: bytes, keys: Hashes) -> Hashes:
@@ -39,14 +41,12 @@ def grams(text: bytes, keys: Hashes) -> Hashes:
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
     words: NDArray[Any] = np.ndarray((count + GRAM - _WORD,), dtype="<u8", buffer=text, strides=(1,))
-    at = np.flatnonzero(words[:count] * keys[0] < np.uint64(_SPAN // SHARE))
+    at = np.flatnonzero(words[:count] * keys[0] < _TAKEN)
     hashes: Hashes = words[at] * keys[1]
     hashes += words[at + _WORD] * keys[2]
     hashes += words[at + 2 * _WORD] * keys[3]
-    hashes ^= hashes >> np.uint64(32)
+    hashes ^= hashes >> _HALF
     hashes *= keys[4]
-    hashes ^= hashes >> np.uint64(29)
-    hashes *= keys[5]
     return hashes
 
 

@@ -56,7 +56,7 @@ def client(peer: str = PEER, **sent: str | list[str]) -> str:
         (PEER, "198.51.100.1:x", PEER),
         (PEER, "198.51.100.1:1234567", PEER),
         (PEER, "198.51.100.01", PEER),
-        (PEER, "[2001:db8::1", "2001:db8::1"),
+        (PEER, "[2001:db8::1", PEER),
         (PEER, "[2001:db8::1]x", PEER),
         (PEER, "[198.51.100.1]:80", PEER),
         (PEER, "198.51.100.1" + " " * 80 + "x", PEER),

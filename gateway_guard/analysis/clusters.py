@@ -25,7 +25,7 @@ from gateway_guard.analysis.tokens import FAMILY_NAMES, Flags, Floats, Indices, 
 
 F = len(FAMILY_NAMES)
 CEILING = 6.0
-_ENOUGH = 2.0
+_ENOUGH = 3.0
 _PRIOR = 1.0
 _SPEAKS = 0.4
 _DOUBT = 0.01
@@ -35,12 +35,13 @@ _ALIKE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each token says for each cluster: `inside` for its members (leave one out), `outside` for others. Sorted by token."""
+    """How common each token is in each cluster: `inside` as its members see it (leave one out), `outside` as others do, `elsewhere` among everybody else. Sorted by token."""
 
     token: Indices
     cluster: Indices
     inside: Floats
     outside: Floats
+    elsewhere: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,12 @@ def weigh(graph: Graph, label: Indices) -> Weights:
     both, count = np.unique(graph.token[member] * max(clusters, 1) + mine[member], return_counts=True)
     token, cluster = both // max(clusters, 1), both % max(clusters, 1)
     size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
-    outside = (graph.sharers[token] - count + 0.5) / (graph.n - size + 1.0)
-    usual = np.minimum(np.maximum(outside, graph.usual[token]), 1.0)
-    inside = np.log((count - 1 + _PRIOR * usual) / (size - 1 + _PRIOR) / usual)
-    others = np.log((count + _PRIOR * usual) / (size + _PRIOR) / usual)
-    speaks = (count >= 2) & (inside > _SPEAKS)
-    return Weights(token[speaks], cluster[speaks], inside[speaks], others[speaks])
+    elsewhere = np.minimum((graph.sharers[token] - count + 0.5) / (graph.n - size + 1.0), 1.0)
+    usual = np.maximum(elsewhere, graph.usual[token])
+    inside = (count - 1 + _PRIOR * usual) / (size - 1 + _PRIOR)
+    others = (count + _PRIOR * usual) / (size + _PRIOR)
+    speaks = (count >= 2) & (np.log(inside / usual) > _SPEAKS)
+    return Weights(token[speaks], cluster[speaks], inside[speaks], others[speaks], elsewhere[speaks])
 
 
 def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tuple[Indices, Indices, Indices, Floats]:
@@ -108,8 +109,9 @@ def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tup
     edge = np.repeat(np.arange(len(token)), times)
     place = np.repeat(low - np.cumsum(times) + times, times) + np.arange(int(times.sum()))
     owner, cluster = account[edge], weights.cluster[place]
-    weight = np.where(label[owner] == cluster, weights.inside[place], weights.outside[place])
-    return owner, cluster, graph.family[token[edge]], weight
+    share = np.where(label[owner] == cluster, weights.inside[place], weights.outside[place])
+    usual = np.maximum(weights.elsewhere[place], graph.expected[edges][edge])
+    return owner, cluster, graph.family[token[edge]], np.maximum(np.log(share / usual), 0.0)
 
 
 def _claims(graph: Graph, label: Indices, weights: Weights, settings: Settings) -> tuple[Indices, Indices, Floats]:

@@ -20,19 +20,21 @@ _PER_FAMILY = 8
 _RARE = 0.05
 _PAIR_AT_LEAST = 3
 _ALPHA = 1e-3
-_CONVERSATION = int(FAMILY_OF[Kind.THREAD])
+_CONTENT, _CLIENT, _CONVERSATION = (int(FAMILY_OF[kind]) for kind in (Kind.SENTENCE, Kind.CLIENT, Kind.THREAD))
 # A few-shot prefix sent as turns is shared by more accounts than a conversation can be.
 _MOST_PARTIES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`account` and `token` of each edge, sorted by token · for each token its number, `family`, `sharers` (distinct accounts) and `usual`, the
-    share of benign accounts that exhibit it · `n` accounts that are active · `open` accounts that may be found (not verified, not idle).
+    """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it · for each token
+    its name, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it · `n` accounts that are active ·
+    `open` accounts that may be found (not verified, not idle).
     """
 
     account: Indices
     token: Indices
+    expected: Floats
     names: Numbers
     family: Indices
     sharers: Indices
@@ -44,12 +46,7 @@ class Graph:
 def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
     """The graph of the accounts that were active after `since`."""
     live = profiles.last >= since
-    every = np.concatenate([profiles.posting, *_told(profiles, live)])
-    every.sort()
-    every = every[starts(every)]
-    token, account = split(every)
-    kept = live[account]
-    token, account = token[kept], account[kept]
+    token, account = edges(profiles, live)
     begin = starts(token)
     which = np.cumsum(begin) - 1
     sharers = np.bincount(which, minlength=int(begin.sum()))
@@ -57,16 +54,42 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
     keep = (sharers >= 2) & _distinct(which, account, kinds(names), len(profiles), len(names))
     number = np.cumsum(keep) - 1
     edge = keep[which]
+    account, named = account[edge], names[which[edge]]
+    usual = reference.usual(names[keep])
+    token = number[which[edge]]
     return Graph(
-        account=account[edge],
-        token=number[which[edge]],
+        account=account,
+        token=token,
+        expected=np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named)),
         names=names[keep],
         family=FAMILY_OF[kinds(names[keep])],
         sharers=sharers[keep],
-        usual=reference.usual(names[keep]),
+        usual=usual,
         n=int(live.sum()),
         open=live & ~profiles.births.verified,
     )
+
+
+def edges(profiles: Profiles, live: Flags) -> tuple[Numbers, Indices]:
+    """(token, account), sorted and distinct, of the accounts in `live`."""
+    every = np.concatenate([profiles.posting, *_told(profiles, live)])
+    every.sort()
+    every = every[starts(every)]
+    token, account = split(every)
+    kept = live[account]
+    return token[kept], account[kept]
+
+
+def programs(profiles: Profiles) -> Numbers:
+    """The client token that each account shows most, 0 for none."""
+    token, account = split(profiles.posting)
+    client = np.flatnonzero(kinds(token) == Kind.CLIENT)
+    token, account, weight = token[client], account[client], profiles.weight[client]
+    order = np.lexsort((token, -weight, account))
+    first = order[starts(account[order])]
+    found = np.zeros(len(profiles), np.uint64)
+    found[account[first]] = token[first]
+    return found
 
 
 def _told(profiles: Profiles, live: Flags) -> list[Numbers]:
@@ -127,9 +150,17 @@ def _links(graph: Graph) -> tuple[Indices, Indices]:
     both, link, together = np.unique(low * len(graph.names) + high, return_inverse=True, return_counts=True)
     low, high = both // len(graph.names), both % len(graph.names)
     share = np.maximum(graph.sharers / max(graph.n, 1), graph.usual)
+    together = np.where(_one_cause(kinds(graph.names[low]), kinds(graph.names[high])), 0, together)
     strong = (together >= _PAIR_AT_LEAST) & (log_tail(together, graph.n * share[low] * share[high]) < np.log(_ALPHA / max(len(both), 1)))
     kept = strong[link]
     return owner[kept], link[kept]
+
+
+def _one_cause(one: Indices, two: Indices) -> Flags:
+    """Pairs that one ordinary cause explains: a program brings its own texts; who signs up at home asks from home."""
+    low, high = np.minimum(one, two), np.maximum(one, two)
+    program = (FAMILY_OF[one] == _CLIENT) & (FAMILY_OF[two] == _CONTENT) | (FAMILY_OF[one] == _CONTENT) & (FAMILY_OF[two] == _CLIENT)
+    return np.asarray(program | ((low == Kind.SIGNUP) & (high == Kind.NETWORK)))
 
 
 def _rarest(graph: Graph) -> tuple[Indices, Indices]:

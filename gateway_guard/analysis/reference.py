@@ -6,24 +6,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_guard.analysis.tokens import Floats, Indices, Numbers
+from gateway_guard.analysis.tokens import Floats, Indices, Numbers, starts
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`token` sorted, `sharers` of each, among `accounts` benign accounts. Tokens that are not listed were seen under one account at most."""
+    """`token` sorted, `sharers` of each, among `accounts` benign accounts. Tokens that are not listed were seen under one account at most.
+
+    `joint` and `together` say the same of (client, token) pairs: what users of one program have in common is that program's doing.
+    """
 
     token: Numbers
     sharers: Indices
     accounts: int
+    joint: Numbers
+    together: Indices
 
     def usual(self, token: Numbers) -> Floats:
         """The share of benign accounts that exhibit each token; of one never seen, half an account's share."""
-        known = np.zeros(len(token))
-        if len(self.token):
-            place = np.minimum(np.searchsorted(self.token, token), len(self.token) - 1)
-            known = np.where(self.token[place] == token, self.sharers[place], 0)
-        return np.asarray((known + 0.5) / (self.accounts + 1.0))
+        return np.asarray((_looked_up(self.token, self.sharers, token) + 0.5) / (self.accounts + 1.0))
+
+    def usual_with(self, client: Numbers, token: Numbers) -> Floats:
+        """The share of benign users of `client` who exhibit each token, drawn towards the whole population's where they are few."""
+        users = np.where(client > 0, _looked_up(self.token, self.sharers, client), 0.0)
+        both = _looked_up(self.joint, self.together, pair(client, token))
+        return np.asarray((both + _DRAW * self.usual(token)) / (users + _DRAW))
 
 
-UNKNOWN = Reference(np.zeros(0, np.uint64), np.zeros(0, np.int64), 0)
+def _looked_up(keys: Numbers, values: Indices, wanted: Numbers) -> Floats:
+    if not len(keys):
+        return np.zeros(len(wanted))
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, values[place], 0).astype(np.float64)
+
+
+def pair(one: Numbers, two: Numbers) -> Numbers:
+    """One number for an ordered pair of tokens."""
+    mixed = (one * np.uint64(0x9E3779B97F4A7C15)) ^ (two * np.uint64(0xC2B2AE3D27D4EB4F))
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+_DRAW = 10.0
+_NOTHING = np.zeros(0, np.uint64)
+UNKNOWN = Reference(_NOTHING, np.zeros(0, np.int64), 0, _NOTHING, np.zeros(0, np.int64))
+
+
+def learned(token: Numbers, account: Indices, client: Numbers, accounts: int, least: int = 2) -> Reference:
+    """From (token, account) edges sorted by token; `client` is each account's program."""
+    begin = starts(token)
+    number = np.cumsum(begin) - 1
+    sharers = np.bincount(number)
+    often = sharers[number] >= max(least, 5)
+    joint, together = np.unique(pair(client[account[often]], token[often]), return_counts=True)
+    kept = sharers >= least
+    return Reference(token[begin][kept], sharers[kept], accounts, joint[together >= least], together[together >= least])

@@ -217,14 +217,15 @@ class Exchange:
         self._record(at, usage, ending)
 
     def _record(self, at: float, usage: Usage | None, ending: Ending) -> None:
-        facts = self._facts
-        if not self._ticket or facts is None:
+        facts, decision = self._facts, self._decision
+        if not self._ticket or facts is None or decision is None:
             return
+        held = decision.wait if decision.served else 0.0
         path = self._scope["path"]
         # Hidden here, where it is known who the peer was and what was believed of its headers.
         headers = self._engine.intake.identifier.hide(self._headers, self._peer, facts.identity)
         recording = Recording(
-            self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, self._status, self._first, usage, None, ending
+            self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, self._status, self._first, usage, None, ending, held
         )
         self._engine.ended(recording)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import check, schema
+from gateway_guard.cli import check, explain, replay, schema
 
 app = typer.Typer(
     name="gateway-guard",
@@ -23,3 +23,5 @@ def _verbs() -> None:
 
 check.register(app)
 schema.register(app)
+replay.register(app)
+explain.register(app)

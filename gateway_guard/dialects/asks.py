@@ -83,7 +83,7 @@ def thinking(value: Any) -> int:
 
 def output_format(value: Any) -> int:
     """`response_format` and its like: JSON unless it is plain text."""
-    return JSON if isinstance(value, dict) and value.get("type") in {"json_object", "json_schema"} else 0
+    return JSON if isinstance(value, dict) and value.get("type") in ("json_object", "json_schema") else 0
 
 
 def nested_format(value: Any) -> int:

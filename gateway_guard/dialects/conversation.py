@@ -182,7 +182,7 @@ def _audio(talk: Conversation, _: dict[str, Any]) -> None:
 
 def _file(talk: Conversation, part: dict[str, Any]) -> None:
     source = part.get("source")
-    if isinstance(source, dict) and source.get("type") in {"text", "content"}:
+    if isinstance(source, dict) and source.get("type") in ("text", "content"):
         _weighed(talk, part)
     else:
         talk.tokens += FILE_TOKENS

@@ -14,8 +14,8 @@ from gateway_guard.fingerprint.lists import ElicitFamily
 
 PASSAGE = 1200
 # All bytes but those that lead a character of a script that writes without spaces.
-_NARROW = bytes(code for code in range(256) if code != 0xE0 and not 0xE2 <= code <= 0xED)
-_First = TypeVar("_First", bytes, str)
+_NARROW = bytes(code for code in range(256) if code != 0xE0 and not 0xE3 <= code <= 0xED)
+_Text = TypeVar("_Text", bytes, str)
 
 
 class Elicits:
@@ -24,7 +24,7 @@ class Elicits:
     def __init__(self, families: Iterable[ElicitFamily]) -> None:
         self._families: list[tuple[int, int, int, int]] = []  # bit, needs, kind of the first cue, all kinds
         self._spaced: dict[bytes, list[tuple[bytes, int]]] = {}
-        self._unspaced: dict[str, list[tuple[bytes, int]]] = {}
+        self._unspaced: dict[str, list[tuple[str, int]]] = {}
         kind = 1
         for family in families:
             first = kind
@@ -34,7 +34,7 @@ class Elicits:
                 kind <<= 1
             self._families.append((family.bit, family.needs, first, kind - first))
         firsts = sum(first for _, _, first, _ in self._families)
-        self._words = frozenset(self._spaced)
+        self._words, self._signs = frozenset(self._spaced), frozenset(self._unspaced)
         self._anchors = frozenset(word for word, cues in self._spaced.items() if any(kind & firsts for _, kind in cues))
 
     def _add(self, cue: str, kind: int) -> None:
@@ -43,7 +43,7 @@ class Elicits:
             return
         phrase = b" ".join(words)
         if _unspaced(cue):
-            self._unspaced.setdefault(phrase.decode()[0], []).append((phrase, kind))
+            self._unspaced.setdefault(phrase.decode()[0], []).append((phrase.decode(), kind))
         else:
             self._spaced.setdefault(max(words, key=len), []).append((b"" if len(words) == 1 else b" " + phrase + b" ", kind))
 
@@ -65,10 +65,13 @@ class Elicits:
             return 0
         line = b" " + b" ".join(words) + b" "
         kinds = _held(self._spaced, self._words.intersection(words), line)
-        return kinds | _held(self._unspaced, self._unspaced.keys() & set(line.decode("utf-8", "replace")), line) if wide else kinds
+        return kinds | self._unspaced_kinds(line.decode("utf-8", "replace")) if wide else kinds
+
+    def _unspaced_kinds(self, line: str) -> int:
+        return _held(self._unspaced, self._signs.intersection(line), line)
 
 
-def _held(cues: Mapping[_First, Sequence[tuple[bytes, int]]], firsts: Iterable[_First], line: bytes) -> int:
+def _held(cues: Mapping[_Text, Sequence[tuple[_Text, int]]], firsts: Iterable[_Text], line: _Text) -> int:
     kinds = 0
     for first in firsts:
         for phrase, kind in cues[first]:

@@ -33,6 +33,7 @@ _LIST = b"x-forwarded-for"
 _NAMES = frozenset((_LIST, b"forwarded"))
 _MAPPED = 96
 _PAIR = re.compile(rb"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*([;,]|\Z)""", re.DOTALL)
+_PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
 _TRAILING_ZEROS = re.compile(r"(?:(?:^|:)0)+\Z")
 
 Address = IPv4Address | IPv6Address
@@ -178,13 +179,14 @@ def _bare(entry: bytes) -> str:
     if ":" not in text:
         return text
     if text[0] == "[":
-        host, _, port = text[1:].partition("]")
-        return host if ":" in host and (not port or _is_port(port[1:], port[:1])) else ""
+        host, closed, port = text[1:].partition("]")
+        return host if closed and ":" in host and (not port or _is_port(port)) else ""
     if text.count(":") == 1:
         host, _, port = text.partition(":")
-        return host if _is_port(port, ":") else ""
+        return host if _is_port(f":{port}") else ""
     return text
 
 
-def _is_port(text: str, separator: str) -> bool:
-    return separator == ":" and 0 < len(text) <= 6 and (text.isdecimal() or text.startswith("_"))
+def _is_port(text: str) -> bool:
+    """`:443`, or hidden as RFC 7239 has it, `:_x`."""
+    return _PORT.fullmatch(text) is not None

@@ -90,13 +90,15 @@ def _read(file: Path) -> bytes:
         raise
     except OSError as error:
         raise UsageError(f"{file}: the key file cannot be read ({error.strerror})") from None
-    with open(descriptor, "rb") as opened:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise UsageError(f"{file}: the key file is not a regular file")
         if mode & 0o077:
             raise UsageError(f"{file}: others can read the key file (mode {stat.S_IMODE(mode):04o}): run `chmod 600 {file}`")
-        held = opened.read(KEY_FILE_LIMIT + 1)
+        held = os.read(descriptor, KEY_FILE_LIMIT + 1)
+    finally:
+        os.close(descriptor)
     if len(held) > KEY_FILE_LIMIT or not held.isascii():
         raise UsageError(f"{file}: not a key file: it holds 64 hex digits, or one line of text")
     return _key(held.decode("ascii").strip(), str(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from gateway_guard.facts import Identity
@@ -12,19 +13,22 @@ from gateway_guard.identity.pseudonyms import Pseudonyms
 FIELDS = ("account", "created_at", "plan", "org", "payment", "email_domain", "signup_ip")
 FIELD_LIMIT = 1024
 _LATEST = 1e11
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def identity(record: Mapping[str, object], pseudonyms: Pseudonyms) -> Identity:
     """The identity that a record of `FIELDS` tells; all but `account` may be missing. ValueError names the field that is wrong, not its content."""
-    account = _text(record, "account")
+    account, plan = _text(record, "account"), _text(record, "plan")
     if not account:
         raise ValueError("`account` is empty: every record needs the account's name")
+    if _CONTROL.search(account) or _CONTROL.search(plan):
+        raise ValueError("`account` or `plan` has control characters, which would reach the terminal of whoever reads a report")
     org, payment = _text(record, "org"), _text(record, "payment")
     domain, address = _text(record, "email_domain").lower(), _text(record, "signup_ip")
     return Identity(
         account=pseudonyms.text("account", account),
         org=pseudonyms.text("org", org) if org else "",
-        plan=_text(record, "plan"),
+        plan=plan,
         created_at=_created_at(record.get("created_at")),
         payment=pseudonyms.number("payment", payment) if payment else 0,
         email_domain=pseudonyms.number("email_domain", domain) if domain else 0,

@@ -41,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True):
     status: int = 200
     ending: Ending = "done"
     imputed: bool = False
+    held: float = 0.0
 
 
 class Player:
@@ -77,7 +78,7 @@ class Player:
 
     def settle_later(self, decision: Decision, outcome: Outcome, order: int) -> None:
         """A served request will end as in the log, later by what it was delayed. `order`: the value of `played` at its decision."""
-        heappush(self._running, (round(outcome.at + decision.wait, 6), order, decision, outcome))
+        heappush(self._running, (_end(outcome, decision.wait), order, decision, outcome))
         if len(self._running) > IN_FLIGHT:
             self._settle_first()
 
@@ -112,3 +113,10 @@ def at_once(step: Coroutine[Any, Any, T]) -> T:
         return done.value  # type: ignore[no-any-return]
     step.close()
     raise UsageError("a replay needs a store that answers at once, such as the one in memory")
+
+
+def _end(outcome: Outcome, wait: float) -> float:
+    """When a request ends that waits `wait` now and was held for `outcome.held` when it was recorded."""
+    more = wait - outcome.held
+    # The log has whole microseconds: the same wait is the same end, to the last bit.
+    return outcome.at if abs(more) < 1e-6 else round(outcome.at + more, 6)

@@ -135,14 +135,15 @@ def outcome_of(exchange: Exchange, facts: RequestFacts, output: int) -> Outcome:
     """How a logged exchange ended."""
     response = exchange.response or Response()
     at = max(exchange.ends, facts.at)
+    held = (response.held_ms or 0.0) / 1000.0
     usage = response.usage
     if usage is not None and usage.output_tokens is not None:
         given = facts.input_tokens if usage.input_tokens is None else usage.input_tokens
         told = Usage(given, usage.output_tokens, usage.reasoning_tokens or 0, usage.estimated)
-        return Outcome(at, told, 200 if response.status is None else response.status, response.ending)
+        return Outcome(at, told, 200 if response.status is None else response.status, response.ending, held=held)
     if _unanswered(response):
-        return Outcome(at, None, response.status or 0, response.ending)
-    return Outcome(at, imputed(facts, output), imputed=True)
+        return Outcome(at, None, response.status or 0, response.ending, held=held)
+    return Outcome(at, imputed(facts, output), imputed=True, held=held)
 
 
 def _unanswered(response: Response) -> bool:
@@ -178,8 +179,9 @@ class Tracing:
         if isinstance(step, Ended):
             facts, outcome = step.facts, step.outcome
             self._order += 1
-            done = Done(facts.id, outcome.at, facts.identity.account, outcome.usage or Usage(), outcome.status, outcome.ending)
-            heappush(self._ends, (outcome.at, self._order, done))
+            ended = round(outcome.at - outcome.held, 6)
+            done = Done(facts.id, ended, facts.identity.account, outcome.usage or Usage(), outcome.status, outcome.ending)
+            heappush(self._ends, (ended, self._order, done))
         elif step.facts is not None and step.decision is not None:
             self._until(step.at)
             self._sink(Seen(step.facts, step.decision.would.label, step.decision.cluster))

@@ -31,8 +31,11 @@ class Stage(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None) -> Stage:
-    """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today."""
+def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None, fingerprints: bool = False) -> Stage:
+    """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
+
+    `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them.
+    """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
     rules = parts.rules.policy
     player = Player(Gate(parts.rules, MemoryStore(rules.accounts)))
@@ -41,7 +44,7 @@ def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = No
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
         return Stage(log, play(log, parts.intake, player, terms(rules)), used, _names(parts), known, parts.loaded.warnings)
-    trace = Trace(traffic)
+    trace = Trace(traffic, fingerprints=fingerprints or bool(rules.signals))
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
     return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts) if own else str, known, (*parts.loaded.warnings, *notes))

@@ -37,7 +37,7 @@ class TokenCounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Response(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the exchange went. `ending`: `refused` by the guard, the client `left`, the server `raised`, or `done`."""
+    """How the exchange went. `ending`: `refused` by the guard, the client `left`, the server `raised`, or `done`. `held_ms`: what of the latency was the recording guard's delay."""
 
     status: int | None = None
     latency_ms: Milliseconds | None = None
@@ -45,6 +45,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: TokenCounts | None = None
     finish_reason: str | None = None
     ending: Ending = "done"
+    held_ms: Milliseconds | None = None
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

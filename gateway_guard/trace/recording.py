@@ -18,7 +18,7 @@ _UNBROKEN = bytes.maketrans(b"\r\n", b"  ")
 
 
 class Recording(NamedTuple):
-    """`ticket` from `Recorder.opened` · `body` with its content coding taken off · `first` when the answer began, 0 for never · `status` 0 for none."""
+    """`ticket` from `Recorder.opened` · `body` with its content coding taken off · `held` how long the guard meant to hold it, in seconds · `first` when the answer began, 0 for never · `status` 0 for none."""
 
     ticket: int
     id: str
@@ -35,6 +35,7 @@ class Recording(NamedTuple):
     usage: Usage | None = None
     finish_reason: str | None = None
     ending: Ending = "done"
+    held: float = 0.0
 
 
 def exchange_of(recording: Recording, hide: Hide) -> Exchange:
@@ -61,6 +62,7 @@ def _response(recording: Recording) -> Response:
         usage=TokenCounts(usage.input, usage.output, usage.reasoning or None, usage.estimated) if usage is not None else None,
         finish_reason=recording.finish_reason,
         ending=recording.ending,
+        held_ms=round(recording.held * 1000.0, 3) or None,
     )
 
 

@@ -1,0 +1,143 @@
+"""`gateway-guard replay`: recorded traffic against a policy, before anybody is refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway_guard.errors import GuardError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from gateway_guard.policy.model import Mode
+    from gateway_guard.replay.session import Outputs, Session
+    from gateway_guard.replay.stage import Stage
+
+INTERRUPTED = 130
+PAGE_WIDTH = 130
+# What a replay makes is short-lived and has no cycles: looking for some after every 700 objects costs a tenth of its time.
+COLLECT_AFTER = 50_000
+
+
+def replay(
+    traffic: Annotated[str, typer.Argument(help="An exchange log (.jsonl, also .zst or .gz) or a trace (.ggt); - for standard input.", show_default=False)],
+    policy: Annotated[Path, typer.Option(envvar="GATEWAY_GUARD_POLICY", help="The policy file.", show_default=False)],
+    accounts: Annotated[Path | None, typer.Option(envvar="GATEWAY_GUARD_DIRECTORY", help="The account directory (accounts.csv).")] = None,
+    decisions: Annotated[str, typer.Option(help="Write each decision here (.jsonl, .zst, .gz or .parquet; - for standard output, line by line).")] = "",
+    report: Annotated[str, typer.Option(help="Write the report here, as JSON.")] = "",
+    trace: Annotated[str, typer.Option(help="Write a trace (.ggt) here: no text in it, and faster to replay.")] = "",
+    enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
+) -> None:
+    """Replay recorded traffic against a policy: who would be touched, by what, and how full the quotas become.
+
+    Nothing is sent anywhere. Time is that of the log, so an hour is played in seconds and twice with the same result. Exit code: 0 done, 1 the log could
+    not be used, 2 called wrongly, 130 interrupted (what there was is kept, marked as partial).
+    """
+    _check_places(traffic, decisions, report, trace)
+    stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace))
+    _play(stage, decisions, report, trace)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(replay)
+
+
+def open_stage(traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False) -> Stage:
+    """A replay, ready to run, under the key of this installation."""
+    from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
+    from gateway_guard.replay.stage import set_up  # noqa: PLC0415
+
+    mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
+    key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
+    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints)
+    for note in stage.notes:
+        typer.echo(f"note: {note}", err=True)
+    return stage
+
+
+def _check_places(traffic: str, *outputs: str) -> None:
+    places = [os.path.realpath(name) if name != "-" else name for name in outputs if name]
+    if len(set(places)) < len(places):
+        raise UsageError("--decisions, --report and --trace must go to different places")
+    if traffic != "-" and os.path.realpath(traffic) in places:
+        raise UsageError(f"{traffic}: is the traffic, and would be written over: choose another name")
+
+
+def _play(stage: Stage, decisions: str, report: str, trace: str) -> None:
+    from gateway_guard.replay.page import page  # noqa: PLC0415
+    from gateway_guard.replay.report import encode  # noqa: PLC0415
+    from gateway_guard.replay.session import Outputs, Session  # noqa: PLC0415
+    from gateway_guard.trace.output import Output  # noqa: PLC0415
+
+    session = Session(stage)
+    with ExitStack() as stack:
+        file = stack.enter_context(Output(report)) if report else None
+        ended, seconds = _run(session, stage, Outputs(decisions, trace))
+        if isinstance(ended, GuardError) and not session.tally.first:
+            raise ended  # before anything was played there is nothing to tell
+        result = session.report(seconds)
+        if file is not None:
+            file.write(encode(result))
+    for kept in session.kept:
+        typer.echo(f"kept as far as it goes: {kept}", err=True)
+    console(err="-" in (decisions, report)).print(page(result))
+    if isinstance(ended, GuardError):
+        raise ended
+    raise typer.Exit(INTERRUPTED if ended else 0)
+
+
+def _run(session: Session, stage: Stage, outputs: Outputs) -> tuple[BaseException | None, float]:
+    """Play. Returns what ended it early, if anything did, and the seconds that it took."""
+    import gc  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    start, ended = time.perf_counter(), None
+    try:
+        with progress(stage) as tick:
+            session.run(outputs, tick)
+    except (KeyboardInterrupt, GuardError) as error:
+        ended = error
+    except BrokenPipeError:
+        # Whoever read the decisions has left. Python would stumble over the closed pipe once more at its exit.
+        sys.stdout = open(os.devnull, "w")
+        raise typer.Exit(1) from None
+    return ended, time.perf_counter() - start
+
+
+def console(*, err: bool) -> Console:
+    """Where pages go: standard output, or standard error when the output is taken."""
+    from rich.console import Console  # noqa: PLC0415
+
+    found = Console(stderr=err, highlight=False)
+    return found if found.is_terminal else Console(stderr=err, highlight=False, width=PAGE_WIDTH)
+
+
+@contextmanager
+def progress(stage: Stage) -> Iterator[Callable[[], None]]:
+    """A bar on standard error with the bytes read and the time left; nothing when that is no terminal."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda: None
+        return
+    source = stage.source
+    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal, transient=True) as bar:
+        task = bar.add_task("", total=source.size or None)
+        yield lambda: bar.update(task, completed=source.position)

@@ -1,0 +1,84 @@
+"""What the mounted guard decided, a replay of its recording decides again, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from gateway_guard import GatewayGuard
+from gateway_guard.replay.session import Outputs, Session
+from gateway_guard.replay.stage import set_up
+from tests.fakes import KEY, ModelServer, answer, call, chat, events, policy_file, start, streamed
+
+pytestmark = pytest.mark.anyio
+POLICY = """
+throttle: {wait: 50ms, release: 100000/s}
+reservation: {output: 20}
+plans: {default: {}, pro: {scale: 2, trust: {start: 10%, over: 30d}}}
+quotas:
+  minute: {limit: 60/min}
+  second: {limit: 1200/min, burst: 3}
+  day: {limit: 150 tokens/day}
+  money: {limit: $0.05/day, models: [dear]}
+  flight: {limit: 2 in flight}
+prices: {"*": {input: 100, output: 500}}
+record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}
+"""
+
+
+async def test_live_equals_replay(tmp_path: Path) -> None:
+    """Concurrent requests of several accounts, streamed or not, delayed, refused, failing, some of whose clients leave."""
+    rng = random.Random(7)
+
+    async def script(server: ModelServer, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(rng.choice((0.0, 0.0, 0.001, 0.004)))
+        kind = rng.random()
+        if kind < 0.1:
+            raise RuntimeError("the model is broken")
+        if kind < 0.2:
+            await start(send, b"application/json", 503)
+            await send({"type": "http.response.body", "body": b"{}"})
+        elif kind < 0.6:
+            await streamed(events(output=rng.randrange(60)))(server, scope, receive, send)
+        else:
+            await start(send)
+            await send({"type": "http.response.body", "body": answer(output=rng.randrange(60))})
+
+    guard = GatewayGuard(ModelServer(script), policy_file(tmp_path, POLICY), key=KEY)
+
+    async def one(i: int) -> None:
+        await asyncio.sleep(rng.random() * 0.6)
+        headers = [(b"authorization", b"Bearer sk-%d" % (i % 5))]
+        request = call(guard, chat(f"question {i}", model=rng.choice(("cheap", "dear")), stream=i % 2 == 0, max_tokens=30), headers=headers)
+        if i % 11 == 0:
+            request.leave()
+        try:
+            await request.run()
+        except RuntimeError:
+            assert i >= 0
+
+    await asyncio.gather(*(one(i) for i in range(400)))
+    await guard.engine.close()
+    live = only(tmp_path, "decisions*")
+    replay(tmp_path, tmp_path / "again.jsonl")
+    assert live.count(b"\n") == 400
+    assert {b'"action":"allow"', b'"quota.day"', b'"quota.second"', b'"quota.flight"', b'"quota.money"', b'"delay_ms":0.0'} <= set(found(live))
+    assert (tmp_path / "again.jsonl").read_bytes() == live
+
+
+def found(log: bytes) -> list[bytes]:
+    return [mark for mark in (b'"action":"allow"', b'"quota.day"', b'"quota.second"', b'"quota.flight"', b'"quota.money"', b'"delay_ms":0.0') if mark in log]
+
+
+def only(folder: Path, pattern: str) -> bytes:
+    (path,) = folder.glob(pattern)
+    return path.read_bytes()
+
+
+def replay(folder: Path, out: Path) -> None:
+    (traffic,) = folder.glob("exchanges*")
+    Session(set_up(str(traffic), folder / "policy.yaml", KEY)).run(Outputs(decisions=str(out)), lambda: None)
