@@ -5,7 +5,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary --no-compile
 
 help:
 	@echo "make demo    a guarded model server, honest users and a swarm, recorded and replayed (under 3 minutes)"

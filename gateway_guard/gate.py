@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -26,6 +27,14 @@ from gateway_guard.view import EMPTY, Cluster, View
 
 # Whoever waits for his own running requests to end is told to look again after this many seconds.
 IN_FLIGHT_WAIT = 1.0
+
+
+class Spending(NamedTuple):
+    """One attempt: what came of it, the charges that it is about, and the cluster's charge that only shadow kept from refusing."""
+
+    spend: Spend
+    paid: Sequence[Charge]
+    shadow: Charge | None = None
 
 
 class Gate:
@@ -49,10 +58,13 @@ class Gate:
             return self._refuse(facts, score, rung, cluster)
         scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
         charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale)
-        spend, paid = await self._spend(facts, charges, cluster)
-        if exempt and not spend.ok:
-            return await self._exempt(facts, score, rung, cluster, exempt, spend, paid)
-        return self._conclude(facts, score, rung, cluster, exempt, spend, paid)
+        result = await self._spend(facts, charges, cluster, view)
+        decision = self._conclude(facts, score, rung, cluster, exempt, result)
+        if exempt and not result.spend.ok:
+            # An exemption lifts the action, not the counting: what was refused is charged all the same.
+            await self.store.adjust(result.paid, facts.at)
+            return structs.replace(decision, spent=True)
+        return decision
 
     async def settle(self, decision: Decision, usage: Usage | None, at: float) -> None:
         """Correct a decision's reservation to what was used; None: nothing was used (the server never answered)."""
@@ -65,32 +77,28 @@ class Gate:
         if usage is not None:
             self.store.observe(decision.account, float(usage.output))
 
-    async def _spend(self, facts: RequestFacts, charges: list[Charge], cluster: Cluster | None) -> tuple[Spend, list[Charge]]:
-        """Spend from all quotas. Returns the result and the charges that it is about."""
-        rules = self.rules
-        until = facts.at + rules.expires
-        own = len(charges)
-        if cluster is None or not rules.policy.clusters.share:
-            return await self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=until), charges
-        pooled, minimum = rules.cluster_charges(charges, cluster)
+    async def _spend(self, facts: RequestFacts, charges: list[Charge], cluster: Cluster | None, view: View) -> Spending:
+        """Spend from all quotas."""
+        pooled, minimum = self.rules.cluster_charges(charges, cluster) if cluster is not None else ([], [])
+        if not pooled:
+            return Spending(await self._try(facts, charges), charges)
         together = charges + pooled
-        spend = await self.store.spend(together, facts.at, patience=rules.patience, hold=facts.id, until=until)
-        if spend.ok or spend.short < own:
-            return spend, together
-        if rules.policy.clusters.mode == "shadow":
-            return await self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=until), charges
+        spend = await self._try(facts, together)
+        if spend.ok or spend.short < len(charges):
+            return Spending(spend, together)
         # The cluster is spent: a member still has its declared minimum, so that one greedy member starves nobody.
         floor = charges + minimum
-        rescue = await self.store.spend(floor, facts.at, patience=rules.patience, hold=facts.id, until=until)
-        return (rescue, floor) if rescue.ok else (spend, together)
+        rescue = await self._try(facts, floor)
+        if rescue.ok:
+            return Spending(rescue, floor)
+        if self.rules.policy.clusters.mode == "enforce" and view.calibrated:
+            return Spending(spend, together)
+        # Clusters in shadow, or found without a calibration: what they would refuse is recorded and served.
+        return Spending(await self._try(facts, charges), charges, together[spend.short])
 
-    async def _exempt(
-        self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, spend: Spend, paid: Sequence[Charge]
-    ) -> Decision:
-        """An exemption lifts the action, not the counting: what was refused is charged all the same."""
-        decision = self._conclude(facts, score, rung, cluster, exempt, spend, paid)
-        await self.store.adjust(paid, facts.at)
-        return structs.replace(decision, spent=True)
+    async def _try(self, facts: RequestFacts, charges: Sequence[Charge]) -> Spend:
+        rules = self.rules
+        return await self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=facts.at + rules.expires)
 
     def _refuse(self, facts: RequestFacts, score: Score, rung: Rung, cluster: Cluster | None) -> Decision:
         action = action_of(rung)
@@ -114,11 +122,12 @@ class Gate:
             policy=self.rules.digest,
         )
 
-    def _conclude(
-        self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, spend: Spend, paid: Sequence[Charge]
-    ) -> Decision:
+    def _conclude(self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, result: Spending) -> Decision:
+        spend, paid, shadow = result
         limited = Action.ALLOW if spend.ok and not spend.wait else Action.THROTTLE
-        would = max(limited, action_of(score.would)) if score.would is not None and score.would.do == "deny" else limited
+        would = limited if shadow is None else Action.THROTTLE
+        if score.would is not None and score.would.do == "deny":
+            would = Action.DENY
         enforce = self.rules.enforcing and not exempt
         action = limited if enforce else Action.ALLOW
         short = paid[spend.short] if spend.short >= 0 else None
@@ -134,7 +143,7 @@ class Gate:
             short=short.quota.name if short else "",
             rung=rung.id if rung else "",
             score=score.total,
-            reasons=_reasons(short, rung, exempt, score),
+            reasons=_reasons(short or shadow, rung, exempt, score),
             evidence=score.evidence,
             charges=tuple(paid),
             levels=spend.levels,

@@ -3,7 +3,7 @@
 Theory of operation. One in `SHARE` runs of `GRAM` bytes is hashed; of all distinct hashes the `SIZE` smallest are kept. Which grams these are depends
 on the key and on the run alone, so two texts that share a passage tend to keep the same hashes of it, whatever stands around it: one kept hash
 in common is a passage of at least `GRAM` bytes in common. The kept hashes of a union are the smallest of both, which gives the estimates below.
-Bytes, not words: Chinese and Japanese have no spaces, and 24 bytes are eight of their characters or four to five English words.
+Bytes, not words: Chinese and Japanese have no spaces, and 32 bytes are about ten of their characters or six English words.
 SimHash was tried instead and fails as soon as a fixed instruction is followed by varying text.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 16
-GRAM = 24
+GRAM = 32
 SHARE = 4
 _SPAN = 2**64
 _WORD = 8
@@ -28,14 +28,14 @@ Hashes = NDArray[np.uint64]
 
 
 def salts(material: bytes) -> Hashes:
-    """Five secret odd multipliers out of 40 bytes of key material."""
-    return np.frombuffer(material[:40], dtype="<u8").astype(np.uint64) | np.uint64(1)
+    """Six secret odd multipliers out of 48 bytes of key material."""
+    return np.frombuffer(material[:48], dtype="<u8").astype(np.uint64) | np.uint64(1)
 
 
 def grams(text: bytes, keys: Hashes) -> Hashes:
     """Keyed hashes of one in `SHARE` of the runs of `GRAM` bytes; which ones depends on how a run begins, never on where it stands.
 
-    Three products are summed and mixed: that cannot be undone, not even with the keys.
+    Four products are summed and mixed: that cannot be undone, not even with the keys.
     """
     count = len(text) - GRAM + 1
     if count <= 0:
@@ -45,8 +45,9 @@ def grams(text: bytes, keys: Hashes) -> Hashes:
     hashes: Hashes = words[at] * keys[1]
     hashes += words[at + _WORD] * keys[2]
     hashes += words[at + 2 * _WORD] * keys[3]
+    hashes += words[at + 3 * _WORD] * keys[4]
     hashes ^= hashes >> _HALF
-    hashes *= keys[4]
+    hashes *= keys[5]
     return hashes
 
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 KEY = b"a key for tests that is long enough!"
 CHAT = "/v1/chat/completions"
+Headers = Sequence[tuple[bytes, bytes]]
 Script = Callable[["ModelServer", Scope, Receive, Send], Awaitable[None]]
 
 
@@ -62,7 +63,8 @@ class ModelServer:
         while True:
             message = await receive()
             self.messages.append(message)
-            out += message.get("body", b"")
+            part: bytes = message.get("body", b"")
+            out += part
             if message["type"] != "http.request" or not message.get("more_body"):
                 return out
 
@@ -112,7 +114,7 @@ class Answer:
 class Call:
     """One request on its way: messages can be added and the answer watched while it runs."""
 
-    def __init__(self, app: ASGIApp, path: str, parts: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]], method: str = "POST", more: bool = False) -> None:
+    def __init__(self, app: ASGIApp, path: str, parts: Sequence[bytes], headers: Headers, *, method: str = "POST", more: bool = False) -> None:
         self._app = app
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self.sent: list[Message] = []
@@ -150,7 +152,7 @@ class Call:
 BEARER = [(b"authorization", b"Bearer sk-alice"), (b"content-type", b"application/json")]
 
 
-def call(app: ASGIApp, body: bytes | Sequence[bytes] | None = None, *, path: str = CHAT, headers: Sequence[tuple[bytes, bytes]] = BEARER, method: str = "POST") -> Call:
+def call(app: ASGIApp, body: bytes | Sequence[bytes] | None = None, *, path: str = CHAT, headers: Headers = BEARER) -> Call:
     """A request with the whole body at hand."""
     raw = chat() if body is None else body
-    return Call(app, path, [raw] if isinstance(raw, bytes) else raw, headers, method)
+    return Call(app, path, [raw] if isinstance(raw, bytes) else raw, headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from base64 import urlsafe_b64encode
@@ -14,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.api_jws import PyJWS
 from starlette.types import Receive, Scope, Send
 
 from gateway_guard.policy.model import JwtRules
@@ -22,12 +22,16 @@ AT = 1_800_000_000.0
 ISSUER = "https://issuer.example/"
 AUDIENCE = "models"
 CLAIMS: dict[str, Any] = {"iss": ISSUER, "aud": AUDIENCE, "sub": "acme", "iat": AT - 60, "exp": AT + 600}
-_LOADERS = {"RS": RSAAlgorithm, "PS": RSAAlgorithm, "ES": ECAlgorithm, "Ed": OKPAlgorithm}
+_LOADERS: dict[str, Any] = {"RS": RSAAlgorithm, "PS": RSAAlgorithm, "ES": ECAlgorithm, "Ed": OKPAlgorithm}
+
+
+def private(algorithm: str = "RS256", number: int = 0) -> Any:
+    """A private key for `algorithm`; another one for each `number`."""
+    return _private(algorithm, number)
 
 
 @cache
-def private(algorithm: str = "RS256", number: int = 0) -> Any:
-    """A private key for `algorithm`; another one for each `number`."""
+def _private(algorithm: str, number: int) -> Any:
     if algorithm.startswith("ES"):
         return ec.generate_private_key({"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}[algorithm])
     return ed25519.Ed25519PrivateKey.generate() if algorithm == "EdDSA" else rsa.generate_private_key(65537, 2048)
@@ -57,10 +61,15 @@ def token(claims: Mapping[str, Any] | None = None, *, kid: str | None = "k1", al
     return jwt.encode(held, private(algorithm, number), algorithm, headers={**({} if kid is None else {"kid": kid}), **header})
 
 
+def signed(payload: bytes) -> str:
+    """Any payload, signed with the first key: what a library would refuse to make."""
+    return PyJWS().encode(payload, private(), "RS256", {"kid": "k1"})
+
+
 def handmade(header: object, claims: object = None, secret: bytes | None = None) -> str:
     """A token that no library would make, signed by HMAC where there is a secret."""
-    signed = ".".join(_segment(json.dumps(part).encode()) for part in (header, CLAIMS if claims is None else claims))
-    return f"{signed}.{_segment(hmac.digest(secret, signed.encode(), hashlib.sha256) if secret else b'')}"
+    body = ".".join(_segment(json.dumps(part).encode()) for part in (header, CLAIMS if claims is None else claims))
+    return f"{body}.{_segment(hmac.digest(secret, body.encode(), 'sha256') if secret else b'')}"
 
 
 def rules(**changes: Any) -> JwtRules:

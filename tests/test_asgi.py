@@ -50,7 +50,10 @@ async def test_lifespan_websockets_and_unguarded_paths_pass_untouched(tmp_path: 
     assert all(s is scope and r is receive and d is send for (s, r, d), scope in zip(seen, scopes, strict=True))
 
 
-@pytest.mark.parametrize("path", ["/v1//chat/completions", "//v1/chat/completions", "/v1/chat/completions/", "/v1/./chat/completions", "/v1/x/../chat/completions"])
+VARIANTS = ["/v1//chat/completions", "//v1/chat/completions", "/v1/chat/completions/", "/v1/./chat/completions", "/v1/x/../chat/completions"]
+
+
+@pytest.mark.parametrize("path", VARIANTS)
 async def test_a_path_that_a_server_may_normalise_is_guarded(path: str, tmp_path: Path) -> None:
     assert (await call(guard(ModelServer(), tmp_path), headers=[], path=path).run()).status == 401
 
@@ -302,7 +305,8 @@ async def test_hundreds_at_once_never_overspend_and_leak_nothing(tmp_path: Path)
         running -= 1
 
     server = ModelServer(script)
-    mounted = guard(server, tmp_path, "reservation: {output: 10}\nquotas:\n  day: {limit: 250 output tokens/day, reserve: asked}\n  flight: {limit: 5 in flight}\n")
+    text = "reservation: {output: 10}\nquotas:\n  day: {limit: 250 output tokens/day, reserve: asked}\n  flight: {limit: 5 in flight}\n"
+    mounted = guard(server, tmp_path, text)
     served = 0
     for _ in range(20):
         answers = await asyncio.gather(*(call(mounted, chat(max_tokens=10)).run() for _ in range(20)))
@@ -362,8 +366,12 @@ async def test_no_prompt_leaves_a_trace(tmp_path: Path, caplog: pytest.LogCaptur
     for got in answers[1:]:
         assert mark.encode() not in got.body + repr(got.headers).encode()
     assert mark not in caplog.text
-    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    written = contents(tmp_path)
     assert len(written) >= 3
     for name, content in written.items():
         assert secret not in content, name
         assert mark.encode() not in content or name.startswith("e."), name
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

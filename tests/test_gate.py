@@ -205,6 +205,26 @@ def test_a_greedy_member_does_not_starve_the_others() -> None:
     assert [d.served for d in modest] == [True] * 5 + [False] * 5
 
 
+@pytest.mark.parametrize("reason", ["not calibrated", "clusters in shadow"])
+def test_cluster_quotas_in_shadow_are_recorded_and_served(reason: str) -> None:
+    view = clustered(1.0) if reason == "clusters in shadow" else structs.replace(clustered(1.0), calibrated="")
+    mode = "shadow" if reason == "clusters in shadow" else "enforce"
+    guard = gate(view, quotas={"q": {"limit": "3/min"}}, clusters={"share": ["q"], "minimum": 0, "mode": mode})
+    decisions = [decide(guard, facts(i, who=member(i))) for i in range(10)]
+    assert all(d.served and d.action is Action.ALLOW for d in decisions)
+    limited = [d for d in decisions if d.would is Action.THROTTLE]
+    assert not limited, "each member has a minimum of one request"
+    # Three were paid by the cluster and still have their minimum.
+    again = [decide(guard, facts(20 + i, who=member(i))) for i in range(3, 10)]
+    assert all(d.served and d.would is Action.THROTTLE and d.reasons == ("cluster.q",) and not d.enforced for d in again)
+
+
+def test_without_a_calibration_the_ladder_stays_in_shadow() -> None:
+    view = structs.replace(clustered(1.0), calibrated="")
+    decision = decide(gate(view, signals={"coordination": {}, "harvest": {}}, ladder=LADDER), facts(who=member(1)))
+    assert (decision.served, decision.would, decision.rung) == (True, Action.DENY, "")
+
+
 def test_new_clusters_open_full() -> None:
     view = clustered(1.0)
     newborn = structs.replace(view, clusters={"c1": structs.replace(view.clusters["c1"], born=NOON)})

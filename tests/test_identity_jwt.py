@@ -17,7 +17,7 @@ from gateway_guard.identity.credentials import TOKEN_LIMIT
 from gateway_guard.identity.jwt import Tokens
 from gateway_guard.identity.keys import FixedKey, VerifyingKey, from_jwk
 from gateway_guard.identity.pseudonyms import Pseudonyms
-from tests.issuer import AT, AUDIENCE, CLAIMS, ISSUER, handmade, jwk, pem, private, rules, token
+from tests.issuer import AT, AUDIENCE, CLAIMS, ISSUER, handmade, jwk, pem, rules, signed, token
 
 pytestmark = pytest.mark.anyio
 P = Pseudonyms(bytes(range(32)))
@@ -47,7 +47,7 @@ class Ring:
 EVERY = ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA", "HS256"]
 
 
-def tokens(ring: Ring | FixedKey | None = None, **changes: Any) -> Tokens:
+def tokens(ring: Ring | FixedKey | None = None, /, **changes: Any) -> Tokens:
     return Tokens(rules(**changes), ring or Ring(from_jwk(jwk(), frozenset(["RS256"]))), P)
 
 
@@ -103,16 +103,12 @@ async def test_a_shared_secret() -> None:
 )
 async def test_wrong_claims(claims: dict[str, Any], why: str) -> None:
     with pytest.raises(Unidentified) as caught:
-        await tokens().verify(handmade_rs(claims), AT)
+        await tokens().verify(claiming(claims), AT)
     assert why in str(caught.value)
 
 
-def handmade_rs(claims: dict[str, Any]) -> str:
-    """Signed with RS256, whatever is in it: PyJWT refuses to make some of these."""
-    held = {name: value for name, value in {**CLAIMS, **claims}.items() if value is not None}
-    from jwt.api_jws import PyJWS
-
-    return PyJWS().encode(json.dumps(held).encode(), private(), "RS256", {"kid": "k1"})
+def claiming(claims: dict[str, Any]) -> str:
+    return signed(json.dumps({name: value for name, value in {**CLAIMS, **claims}.items() if value is not None}).encode())
 
 
 @pytest.mark.parametrize(
@@ -127,10 +123,10 @@ def handmade_rs(claims: dict[str, Any]) -> str:
     ],
 )
 async def test_claims_within_the_leeway_and_forms_that_are_right_too(claims: dict[str, Any]) -> None:
-    assert await tokens().verify(handmade_rs(claims), AT) == ACME
+    assert await tokens().verify(claiming(claims), AT) == ACME
 
 
-async def test_time_is_the_callers_and_not_the_wall_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_is_the_callers_and_not_the_wall_clocks() -> None:
     long_ago = token({"iat": 1000, "exp": 2000})
     assert await tokens().verify(long_ago, 1500.0) == ACME
     assert time.time() > 2100
@@ -140,9 +136,9 @@ async def test_time_is_the_callers_and_not_the_wall_clocks(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "", "HS256", "hs256", "RS384", "ES256", "RS256 ", None, 7, ["RS256"]])
 async def test_no_other_algorithm_is_taken(name: object) -> None:
-    for signed in (handmade({"alg": name, "kid": "k1"}), handmade({"alg": name, "kid": "k1"}, secret=pem())):
+    for odd in (handmade({"alg": name, "kid": "k1"}), handmade({"alg": name, "kid": "k1"}, secret=pem())):
         with pytest.raises(Unidentified, match="its algorithm is not taken here"):
-            await tokens().verify(signed, AT)
+            await tokens().verify(odd, AT)
     with pytest.raises(Unidentified, match="its algorithm is not taken here"):
         await tokens().verify(handmade({"kid": "k1"}), AT)
 
@@ -187,8 +183,8 @@ async def test_a_key_that_the_token_brings_along_is_not_looked_at(name: str) -> 
     assert await tokens().verify(token(**{name: evil[name]}), AT) == ACME
 
 
-def tampered(signed: str, part: int) -> str:
-    parts = signed.split(".")
+def tampered(whole: str, part: int) -> str:
+    parts = whole.split(".")
     parts[part] = ("A" if parts[part][0] != "A" else "B") + parts[part][1:]
     return ".".join(parts)
 
@@ -212,15 +208,13 @@ def tampered(signed: str, part: int) -> str:
 async def test_damaged_tokens(odd: str) -> None:
     with pytest.raises(Unidentified) as caught:
         await tokens().verify(odd, AT)
-    assert odd[8:40] not in str(caught.value) + str(caught.value.__cause__)
+    assert odd[3:40] not in str(caught.value) + str(caught.value.__cause__)
 
 
 async def test_signed_nonsense() -> None:
-    from jwt.api_jws import PyJWS
-
     for payload in (b"", b"[]", b'"x"', b"\xff", b"[" * 100_000):
         with pytest.raises(Unidentified):
-            await tokens().verify(PyJWS().encode(payload, private(), "RS256", {"kid": "k1"}), AT)
+            await tokens().verify(signed(payload), AT)
 
 
 @given(st.lists(st.text(alphabet="eyJhbGciOiJSUzI1NiJ9_-A=+!", max_size=40), min_size=3, max_size=3).map(".".join))
@@ -244,7 +238,7 @@ async def test_any_text_raises_nothing_but_refusals(odd: str) -> None:
         ({"org": "text"}, {"org": "org.id"}, ACME),
     ],
 )
-async def test_claims_are_found_by_dotted_paths(claims: dict[str, Any], paths: dict[str, str], expected: Identity) -> None:
+async def test_claims_are_found_by_dotted_paths(claims: dict[str, Any], paths: dict[str, Any], expected: Identity) -> None:
     assert await tokens(**paths).verify(token(claims), AT) == expected
 
 
@@ -257,34 +251,34 @@ async def test_an_organisation_that_is_no_name_is_refused(value: object) -> None
 async def test_a_verified_token_is_remembered_until_it_expires() -> None:
     ring = Ring(from_jwk(jwk(), frozenset(["RS256"])))
     taken = tokens(ring, refresh=3600.0)
-    signed = token({"exp": AT + 600})
+    good = token({"exp": AT + 600})
     for at in (AT, AT + 1, AT + 629):
-        assert await taken.verify(signed, at) == ACME
+        assert await taken.verify(good, at) == ACME
     assert ring.asked == 1
     with pytest.raises(Unidentified, match="expired"):
-        await taken.verify(signed, AT + 630)
+        await taken.verify(good, AT + 630)
     with pytest.raises(Unidentified, match="not valid yet"):
-        await taken.verify(signed, AT - 100)
+        await taken.verify(good, AT - 100)
 
 
 async def test_a_withdrawn_key_stops_working_within_a_refresh() -> None:
     ring = Ring(from_jwk(jwk(), frozenset(["RS256"])))
     taken = tokens(ring, refresh=60.0)
-    signed = token()
-    assert await taken.verify(signed, AT) == ACME
+    good = token()
+    assert await taken.verify(good, AT) == ACME
     await taken.close()
-    assert await taken.verify(signed, AT + 59) == ACME
+    assert await taken.verify(good, AT + 59) == ACME
     with pytest.raises(Unidentified, match="key is not known"):
-        await taken.verify(signed, AT + 60)
+        await taken.verify(good, AT + 60)
 
 
 async def test_what_was_refused_is_not_remembered() -> None:
     ring = Ring()
     taken = tokens(ring)
-    signed = token()
+    good = token()
     with pytest.raises(Unidentified):
-        await taken.verify(signed, AT)
+        await taken.verify(good, AT)
     ring.keys["k1"] = from_jwk(jwk(), frozenset(["RS256"]))  # type: ignore[assignment]
-    assert await taken.verify(signed, AT) == ACME
+    assert await taken.verify(good, AT) == ACME
     with pytest.raises(Unidentified):
-        await taken.verify(tampered(signed, 2), AT)
+        await taken.verify(tampered(good, 2), AT)

@@ -78,6 +78,22 @@ def test_a_mistake_is_not_reported_for_what_it_causes() -> None:
     assert found == ("p.yaml:5: unknown key `skale` in `plans.free`; did you mean `scale`?",)
 
 
+def test_a_misspelt_section_is_not_missed_elsewhere() -> None:
+    found = problems(HEAD + "plan:\n  default: {}\n  free: {}\nquotas:\n  a: {limit: 60/min, plans: [free]}\n")
+    assert found == ("p.yaml:3: unknown key `plan`; did you mean `plans`?",)
+
+
+def test_what_a_file_holds_cannot_paint_on_the_terminal() -> None:
+    found = problems(HEAD + '"a\\n\\e[31m": 1\nmode: "' + "x" * 5000 + '"\n')
+    assert all(problem.isprintable() and len(problem) < 450 for problem in found)
+
+
+def test_the_first_hundred_problems_are_told() -> None:
+    found = problems(HEAD + "".join(f"colour{index}: 1\n" for index in range(300)))
+    assert len(found) == 101
+    assert found[-1] == "and more; begin with these"
+
+
 def test_an_exemption_ends_with_its_last_day() -> None:
     content = HEAD + "exemptions:\n  - {id: a, orgs: [x], until: 2026-11-25, reason: test}\n"
     assert loads(content, today=datetime.date(2026, 11, 25)).warnings == ()
@@ -194,8 +210,10 @@ def test_deep_nesting_is_refused_before_the_tree_is_built() -> None:
     [
         ("5", 5), ("-5", -5), ("+5", 5), ("0", 0), ("1_000", 1000), ("1e3", 1000.0), ("1.5", 1.5), ("5.", 5.0), (".5", 0.5), ("-1.5E-3", -0.0015),
         ("true", True), ("false", False), ("null", None), ("~", None), ("", None),
-        ("yes", "yes"), ("no", "no"), ("on", "on"), ("off", "off"), ("True", "True"), ("1:30", "1:30"), ("0x1F", "0x1F"), ("0o17", "0o17"), (".inf", ".inf"), (".nan", ".nan"),
-        ("1__0", "1__0"), ("1_0", "1_0"), ("e5", "e5"), (".", "."), ("2027-03-31", "2027-03-31"), ("'5'", "5"), ('"true"', "true"), ("|-\n  5", "5"), ("9" * 30, "9" * 30),
+        ("yes", "yes"), ("no", "no"), ("on", "on"), ("off", "off"), ("True", "True"), ("1:30", "1:30"),
+        ("0x1F", "0x1F"), ("0o17", "0o17"), (".inf", ".inf"), (".nan", ".nan"),
+        ("1__0", "1__0"), ("1_0", "1_0"), ("e5", "e5"), (".", "."), ("2027-03-31", "2027-03-31"),
+        ("'5'", "5"), ('"true"', "true"), ("|-\n  5", "5"), ("9" * 30, "9" * 30),
     ],
 )  # fmt: skip
 def test_a_value_means_what_it_seems_to(written: str, meant: object) -> None:

@@ -19,8 +19,8 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "integer": (int,), "number": (int, float), "null": (type(None),), "boolean": (bool,),
 }  # fmt: skip
 KNOWN = {
-    "$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default", "description", "enum", "examples", "exclusiveMinimum", "format", "items", "maximum", "minItems",
-    "minLength", "minimum", "pattern", "properties", "required", "title", "type",
+    "$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default", "description", "enum", "examples", "exclusiveMinimum",
+    "format", "items", "maximum", "minItems", "minLength", "minimum", "pattern", "properties", "required", "title", "type",
 }  # fmt: skip
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway_guard.cli.serve import configured
+from gateway_guard.cli.serve import configured, guarded_proxy
 from gateway_guard.dialects import DIALECTS
 from gateway_guard.errors import UsageError
 from gateway_guard.policy.model import UpstreamRules
@@ -432,3 +435,128 @@ async def test_a_websocket_is_closed() -> None:
 def test_an_address_that_is_none_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(UsageError, match="upstream"):
         Proxy(address, UpstreamRules())
+
+
+# With the guard in front, as `gateway-guard serve` mounts it
+
+ONE_AT_A_TIME = "version: 1\nname: test\nmode: enforce\nquotas:\n  running: {limit: 1 in flight}\n"
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n"
+
+
+@contextmanager
+def guarded(upstream: int, folder: Path) -> Iterator[str]:
+    policy = folder / "policy.yaml"
+    policy.write_text(ONE_AT_A_TIME)
+    with served(configured(guarded_proxy(f"http://127.0.0.1:{upstream}", policy), log_level="critical")) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def _ask_as(key: str, address: str) -> httpx.Response:
+    return httpx.post(address + CHAT, json=QUESTION, headers={"authorization": f"Bearer {key}"})
+
+
+def test_a_refused_request_does_not_reach_the_server(tmp_path: Path) -> None:
+    with Scripted(answering(OK)) as upstream, guarded(upstream.port, tmp_path) as address:
+        assert httpx.post(address + CHAT, json=QUESTION).status_code == 401
+        assert httpx.post(address + CHAT, content=b"{", headers={"authorization": "Bearer k"}).status_code == 400
+        assert upstream.connections == 0
+        assert httpx.get(address + "/health").text == "ok"
+
+
+def test_the_guard_holds_no_byte_back_and_tells_the_balance(tmp_path: Path) -> None:
+    got_first = threading.Event()
+
+    def script(wire: Wire) -> None:
+        wire.request()
+        wire.send(STREAM)
+        assert got_first.wait(PATIENCE)
+        wire.send(b"0\r\n\r\n")
+
+    with Scripted(script) as upstream, guarded(upstream.port, tmp_path) as address:
+        with httpx.stream("POST", address + CHAT, json={**QUESTION, "stream": True}, headers={"authorization": "Bearer k"}) as response:
+            parts = response.iter_raw()
+            assert next(parts) == b"one"
+            # The account's one place is taken, other accounts' are not.
+            assert _ask_as("k", address).status_code == 429
+            got_first.set()
+            assert b"".join(parts) == b""
+        assert response.headers["x-gateway-guard-decision"]
+
+
+@pytest.mark.parametrize("leaves", ["client", "server"])
+def test_whoever_leaves_the_place_is_given_back(leaves: str, tmp_path: Path) -> None:
+    """A reservation that outlived its request would lock the account out."""
+    first = threading.Event()
+
+    def script(wire: Wire) -> None:
+        wire.request()
+        if first.is_set():
+            wire.send(OK)
+            return
+        first.set()
+        wire.send(STREAM)
+        if leaves == "client":
+            assert wire.closed()
+
+    with Scripted(script) as upstream, guarded(upstream.port, tmp_path) as address:
+        with httpx.stream("POST", address + CHAT, json={**QUESTION, "stream": True}, headers={"authorization": "Bearer k"}) as response:
+            parts = response.iter_raw()
+            assert next(parts) == b"one"
+            if leaves == "server":
+                with pytest.raises(httpx.RemoteProtocolError):
+                    next(parts)
+        assert upstream.done.wait(PATIENCE)
+        assert _ask_as("k", address).status_code == 200
+
+
+def test_a_server_that_is_down_costs_the_caller_nothing(tmp_path: Path) -> None:
+    with guarded(_free_port(), tmp_path) as address:
+        assert [_ask_as("k", address).status_code for _ in range(3)] == [502, 502, 502]
+
+
+# The command
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "gateway_guard", "serve", *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "policy", "code", "says"),
+    [
+        ("ftp://model", ONE_AT_A_TIME, 2, "give the model server's address"),
+        ("http://model", "version: 1\nname: x\nquotass: {}\n", 1, "policy.yaml:3: "),
+        ("http://model", None, 1, "cannot be read"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(upstream: str, policy: str | None, code: int, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    if policy is not None:
+        file.write_text(policy)
+    done = _command("--upstream", upstream, "--policy", str(file))
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_serves_on_a_unix_socket_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """Started as an operator starts it, asked over its socket, and ended by SIGTERM in good order."""
+    policy, door = tmp_path / "policy.yaml", tmp_path / "door"
+    policy.write_text(ONE_AT_A_TIME)
+    with Scripted(answering(OK)) as upstream:
+        address = f"http://127.0.0.1:{upstream.port}"
+        command = [sys.executable, "-m", "gateway_guard", "serve", "--upstream", address, "--policy", str(policy), "--uds", str(door)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            while "running on" not in process.stderr.readline():
+                assert process.poll() is None
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(door))) as client:
+                assert client.get("http://guard/health").text == "ok"
+            process.terminate()
+            said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert "shutdown complete" in said
+    assert "Traceback" not in said

@@ -15,7 +15,8 @@ PEOPLE = ("amira", "ben", "chidi", "dolores", "emre", "fumiko")
 HURRIED = "batch-job"
 TESTER = "tester"
 SWARM = tuple(f"swarm-{number:02}" for number in range(1, 31))
-EACH = 10
+EACH = 12
+BATCH = 12
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     screen.title(
         "gateway_guard: a guarded model API, end to end",
         "A small model server runs behind `gateway-guard serve`. Clients use the real openai SDK.\n"
-        "The policy gives each account 40 requests and 6,000 tokens a minute.",
+        "The policy gives each account 20 requests and 6,000 tokens a minute, 8 requests at once.",
     )
     stage.prepare(FOLDER, list(everybody.values()))
     with stage.running(FOLDER) as address:
@@ -49,9 +50,11 @@ async def _live(screen: Screen, address: str, everybody: dict[str, stage.Account
         screen.say(f"{got.served} requests answered, then:")
         screen.refusal(got.refusal)
 
-    screen.act("An honest batch job", "16 requests in a row, twice what it may send at once. The SDK's own retries do the waiting; there is no code for it.")
-    with screen.progress(16) as tick:
-        got = await traffic.hurried(address, everybody[HURRIED], 16, tick)
+    screen.act(
+        "An honest batch job", f"{BATCH} requests in a row, more than it may send at once. The SDK's own retries do the waiting; there is no code for it."
+    )
+    with screen.progress(BATCH) as tick:
+        got = await traffic.hurried(address, everybody[HURRIED], BATCH, tick)
     screen.verdict(good=not got.refused, text=f"All {got.served} answered in {got.seconds:.0f} seconds: the quota's pace, and no error reached the program.")
 
     screen.act("A swarm", f"One script with {len(SWARM)} accounts sends {EACH * len(SWARM)} variations of one prompt and collects the answers.")
@@ -72,12 +75,12 @@ def _replayed(screen: Screen) -> bool:
 
 
 def _tighter(screen: Screen) -> None:
-    screen.act("What if?", "The recording once more, through a policy that allows half the requests: who would have noticed?")
+    screen.act("What if?", "The recording once more, through a policy that allows half the requests: who would have been refused?")
     stage.replay(FOLDER, "tighter.yaml", "tighter.jsonl")
     group_of = {**dict.fromkeys(PEOPLE, "honest users"), HURRIED: "batch job", TESTER: "tester", **dict.fromkeys(SWARM, "swarm")}
     now = ledger.shares(ledger.rows(FOLDER / "replayed.jsonl"), group_of)
     then = ledger.shares(ledger.rows(FOLDER / "tighter.jsonl"), group_of)
-    heads = ["who", "accounts", "requests", "answered", "delayed", "refused", "refused if tighter"]
+    heads = ["who", "accounts", "requests", "served", "delayed", "refused", "if tighter"]
     screen.table(heads, [[*share[:6], other.refused] for share, other in zip(now, then, strict=True)])
     swarm = now[-1]
     if swarm.clusters:

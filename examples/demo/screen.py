@@ -41,17 +41,17 @@ class Screen:
         """Begin an act."""
         self._act += 1
         self.console.print(f"\n[bold cyan]{self._act}. {text}[/]")
-        self.console.print(Padding(f"[dim]{about}[/]", INDENT))
+        self.console.print(Padding(f"[dim]{about}[/]", INDENT, expand=False))
 
     def say(self, text: str) -> None:
         """One line of outcome."""
-        self.console.print(Padding(text, INDENT))
+        self.console.print(Padding(text, INDENT, expand=False))
 
     def verdict(self, *, good: bool, text: str) -> None:
         """The line that the act was for."""
         line = Table.grid(padding=(0, 1))
         line.add_row(f"[bold {'green' if good else 'red'}]{'✓' if good else '✗'}[/]", text)
-        self.console.print(Padding(line, INDENT))
+        self.console.print(Padding(line, INDENT, expand=False))
 
     @contextmanager
     def progress(self, total: int) -> Iterator[Callable[[], None]]:
@@ -70,13 +70,13 @@ class Screen:
             if name in error.response.headers:
                 table.add_row(name, error.response.headers[name])
         panel = Panel(table, title="openai.RateLimitError", title_align="left", expand=False, border_style="yellow")
-        self.console.print(Padding(panel, INDENT))
+        self.console.print(Padding(panel, INDENT, expand=False))
 
     def table(self, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
         """Figures."""
         table = Table(box=None, padding=(0, 2), header_style="bold")
         for number, head in enumerate(heads):
-            table.add_column(head, justify="right" if number else "left")
+            table.add_column(head, justify="right" if number else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(str, row))
-        self.console.print(Padding(table, (0, 0, 0, 1)))
+        self.console.print(Padding(table, (0, 0, 0, 1), expand=False))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import anyio
 import httpx
 
 HERE = Path(__file__).parent
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Account(NamedTuple):
@@ -46,8 +45,8 @@ def running(folder: Path) -> Iterator[str]:
     """A model server with the guard in front; gives the address that clients use."""
     model, front = _free_ports(2)
     guard = ["-m", "gateway_guard", "serve", "--upstream", f"http://127.0.0.1:{model}", "--policy", str(folder / "policy.yaml"), "--port", str(front)]
-    with _process(["-m", "examples.demo.model_server", str(model)]), _process([*guard, "--log-level", "warning"]):
-        anyio.run(_answers, f"http://127.0.0.1:{front}/v1/models")
+    with _process(["-m", "examples.demo.model_server", str(model)]) as server, _process([*guard, "--log-level", "warning"]) as proxy:
+        _await(f"http://127.0.0.1:{front}/v1/models", (server, proxy))
         yield f"http://127.0.0.1:{front}/v1"
 
 
@@ -65,10 +64,10 @@ def recorded(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _process(arguments: Sequence[str]) -> Iterator[None]:
-    process = subprocess.Popen([sys.executable, *arguments], cwd=_root(), env={**os.environ, "PYTHONUNBUFFERED": "1"})
+def _process(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, *arguments], cwd=_root())
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(PATIENCE)
@@ -86,14 +85,16 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-async def _answers(url: str) -> None:
+def _await(url: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Return when the whole way to the model server is open."""
-    with anyio.fail_after(PATIENCE):
-        async with httpx.AsyncClient() as client:
-            while True:
-                try:
-                    if (await client.get(url)).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
-                await anyio.sleep(0.1)
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        if any(process.poll() is not None for process in processes):
+            raise SystemExit("the demonstration cannot start: the message above says why")
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise SystemExit(f"the demonstration cannot start: no answer from {url} within {PATIENCE:.0f} seconds")

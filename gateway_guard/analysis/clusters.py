@@ -31,6 +31,7 @@ _SPEAKS = 0.4
 _DOUBT = 0.01
 _ROUNDS = 5
 _ALIKE = 0.5
+_MARGIN = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ def grown(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
         before = label
         weights = weigh(graph, label)
         account, cluster, evidence = _claims(graph, label, weights, settings)
-        merged = _merged(label, account, cluster)
-        label = _numbered(np.where((best := _best(account, cluster, evidence, len(label))) >= 0, merged[best], -1), settings.smallest)
+        merged = np.append(_merged(label, account, cluster, evidence), -1)
+        label = _numbered(merged[_best(account, cluster, evidence, len(label))], settings.smallest)
         if np.array_equal(before, label):
             break
     weights = weigh(graph, label)
@@ -70,19 +71,11 @@ def grown(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
 
 def _numbered(label: Indices, smallest: int) -> Indices:
     """The same groups, numbered by their first account, without small ones."""
-    held = label[label >= 0]
-    if not len(held):
-        return np.full(len(label), -1)
-    size = np.bincount(held)
-    _, first = np.unique(label, return_index=True)
-    order = np.full(len(size), -1)
-    rank = 0
-    for place in np.sort(first):
-        group = label[place]
-        if group >= 0 and size[group] >= smallest:
-            order[group] = rank
-            rank += 1
-    return np.where(label >= 0, order[label], -1)
+    _, first, group, size = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    kept = (size >= smallest) & (label[first] >= 0)
+    number = np.full(len(first), -1)
+    number[np.flatnonzero(kept)[np.argsort(first[kept])]] = np.arange(int(kept.sum()))
+    return number[group]
 
 
 def weigh(graph: Graph, label: Indices) -> Weights:
@@ -138,16 +131,17 @@ def _best(account: Indices, cluster: Indices, evidence: Floats, accounts: int) -
     return best
 
 
-def _merged(label: Indices, account: Indices, cluster: Indices) -> Indices:
-    """The number of the joined cluster for each cluster: two are one when half of the smaller would be members of the larger on their own evidence."""
+def _merged(label: Indices, account: Indices, cluster: Indices, evidence: Floats) -> Indices:
+    """The number of the joined cluster for each cluster: two are one when half of the smaller would be members of the larger on evidence as good as for their own."""
     clusters = int(label.max(initial=-1)) + 1
     home = label[account]
-    other = (home >= 0) & (home != cluster)
+    own = np.full(len(label), np.inf)
+    own[account[home == cluster]] = evidence[home == cluster]
+    other = (home >= 0) & (home != cluster) & (evidence >= own[account] - _MARGIN)
     pair, count = np.unique(home[other] * max(clusters, 1) + cluster[other], return_counts=True)
     one, two = pair // max(clusters, 1), pair % max(clusters, 1)
     alike = count >= _ALIKE * np.bincount(label[label >= 0], minlength=max(clusters, 1))[one]
-    joined = connected(np.concatenate([one[alike], two[alike]]), np.tile(np.arange(int(alike.sum())), 2), clusters, 1)
-    return joined
+    return connected(np.concatenate([one[alike], two[alike]]), np.tile(np.arange(int(alike.sum())), 2), clusters, 1)
 
 
 def _own(graph: Graph, label: Indices, weights: Weights) -> Floats:

@@ -55,17 +55,18 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
     number = np.cumsum(keep) - 1
     edge = keep[which]
     account, named = account[edge], names[which[edge]]
-    usual = reference.usual(names[keep])
+    active = int(live.sum())
+    usual = reference.usual(names[keep], active)
     token = number[which[edge]]
     return Graph(
         account=account,
         token=token,
-        expected=np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named)),
+        expected=np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named, usual[token])),
         names=names[keep],
         family=FAMILY_OF[kinds(names[keep])],
         sharers=sharers[keep],
         usual=usual,
-        n=int(live.sum()),
+        n=active,
         open=live & ~profiles.births.verified,
     )
 
@@ -128,12 +129,20 @@ def _distinct(which: Indices, account: Indices, kind: Indices, accounts: int, na
 
 
 def seeds(graph: Graph, smallest: int) -> Indices:
-    """A seed's number for each account, -1 for none."""
-    accounts, links = _links(graph)
+    """A seed's number for each account, -1 for none: accounts that pass conversations on, and the accounts of one strong link.
+
+    Links are not chained: a sign-up day that two strangers' groups have in common would weld them together for good.
+    """
     talk = (graph.family[graph.token] == _CONVERSATION) & (graph.sharers[graph.token] <= _MOST_PARTIES) & graph.open[graph.account]
-    accounts = np.concatenate([accounts, graph.account[talk]])
-    links = np.concatenate([links, graph.token[talk] + (int(links.max(initial=-1)) + 1)])
-    return connected(accounts, links, len(graph.open), smallest)
+    label = connected(graph.account[talk], graph.token[talk], len(graph.open), smallest)
+    account, link = _links(graph)
+    free = label[account] < 0
+    account, link = account[free], link[free]
+    size = np.bincount(link)
+    order = np.lexsort((link, -size[link], account))
+    first = order[starts(account[order])]
+    label[account[first]] = len(label) + link[first]
+    return label
 
 
 def _links(graph: Graph) -> tuple[Indices, Indices]:
@@ -180,7 +189,8 @@ def _rarest(graph: Graph) -> tuple[Indices, Indices]:
 def log_tail(seen: Indices, expected: Floats) -> Floats:
     """Upper bound (Chernoff) on log P(X >= seen) for a Poisson number X."""
     k, mean = seen.astype(np.float64), np.maximum(expected, 1e-12)
-    return np.where(k > mean, k - mean - k * np.log(k / mean), 0.0)
+    over = k > mean
+    return np.where(over, k - mean - k * np.log(np.where(over, k, mean) / mean), 0.0)
 
 
 def connected(account: Indices, link: Indices, accounts: int, smallest: int) -> Indices:

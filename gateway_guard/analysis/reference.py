@@ -22,15 +22,19 @@ class Reference:
     joint: Numbers
     together: Indices
 
-    def usual(self, token: Numbers) -> Floats:
-        """The share of benign accounts that exhibit each token; of one never seen, half an account's share."""
-        return np.asarray((_looked_up(self.token, self.sharers, token) + 0.5) / (self.accounts + 1.0))
+    def usual(self, token: Numbers, accounts: int) -> Floats:
+        """The share of benign accounts that exhibit each token; of one never seen, half an account's share.
 
-    def usual_with(self, client: Numbers, token: Numbers) -> Floats:
+        With less history than there are `accounts` now, these say how rare "never seen" can be.
+        """
+        known = _looked_up(self.token, self.sharers, token)
+        return np.where(known > 0, (known + 0.5) / (self.accounts + 1.0), 0.5 / (max(self.accounts, accounts) + 1.0))
+
+    def usual_with(self, client: Numbers, token: Numbers, usual: Floats) -> Floats:
         """The share of benign users of `client` who exhibit each token, drawn towards the whole population's where they are few."""
         users = np.where(client > 0, _looked_up(self.token, self.sharers, client), 0.0)
         both = _looked_up(self.joint, self.together, pair(client, token))
-        return np.asarray((both + _DRAW * self.usual(token)) / (users + _DRAW))
+        return np.asarray((both + _DRAW * usual) / (users + _DRAW))
 
 
 def _looked_up(keys: Numbers, values: Indices, wanted: Numbers) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import check, explain, replay, schema
+from gateway_guard.cli import check, explain, replay, schema, serve
 
 app = typer.Typer(
     name="gateway-guard",
@@ -15,13 +15,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-@app.callback()
-def _verbs() -> None:
-    """Keep the verbs verbs, also while there is one only."""
-
-
 check.register(app)
 schema.register(app)
+serve.register(app)
 replay.register(app)
 explain.register(app)

@@ -113,7 +113,7 @@ def _run(session: Session, stage: Stage, outputs: Outputs) -> tuple[BaseExceptio
         ended = error
     except BrokenPipeError:
         # Whoever read the decisions has left. Python would stumble over the closed pipe once more at its exit.
-        sys.stdout = open(os.devnull, "w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     return ended, time.perf_counter() - start
 

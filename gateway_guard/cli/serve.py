@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,9 +51,15 @@ def serve(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app = guarded_proxy(upstream, policy, accounts=accounts, key_file=key_file)
     server = uvicorn.Server(configured(app, host=host, port=port, uds=uds, log_level=log_level.value))
+    # uvicorn raises SIGTERM again when it has shut down; the default would end the process before its logs are written out.
+    signal.signal(signal.SIGTERM, _stop)
     server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+def _stop(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def guarded_proxy(upstream: str, policy: Path, *, accounts: Path | None = None, key_file: Path | None = None) -> Front:

@@ -16,7 +16,7 @@ from gateway_guard.fingerprint.harness import Harness
 from gateway_guard.fingerprint.keyed import Keyed
 
 AT_EACH_END = 4
-SKETCHED = 48
+SKETCHED = 64
 MASKED = 600
 _SLOT = re.compile(r'"[^"\n]{1,200}"|“[^”\n]{1,200}”|https?://\S+')
 _NAME = re.compile(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ]\w*")

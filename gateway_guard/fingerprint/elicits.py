@@ -13,6 +13,7 @@ from gateway_guard.fingerprint import text
 from gateway_guard.fingerprint.lists import ElicitFamily
 
 PASSAGE = 1200
+CLOSE = 500
 # All bytes but those that lead a character of a script that writes without spaces.
 _NARROW = bytes(code for code in range(256) if code != 0xE0 and not 0xE3 <= code <= 0xED)
 _Text = TypeVar("_Text", bytes, str)
@@ -51,10 +52,17 @@ class Elicits:
         """Bit set of the families found in any of the folded passages."""
         bits = 0
         for passage in passages:
-            kinds = self._kinds(passage)
-            for bit, needs, first, every in self._families if kinds else ():
-                if kinds & first and (kinds & every).bit_count() >= needs:
-                    bits |= bit
+            if self._judge(passage):
+                for start in range(0, max(1, len(passage) - CLOSE // 2), CLOSE // 2):
+                    bits |= self._judge(passage[start : start + CLOSE])
+        return bits
+
+    def _judge(self, passage: bytes) -> int:
+        kinds = self._kinds(passage)
+        bits = 0
+        for bit, needs, first, every in self._families if kinds else ():
+            if kinds & first and (kinds & every).bit_count() >= needs:
+                bits |= bit
         return bits
 
     def _kinds(self, passage: bytes) -> int:
@@ -85,6 +93,6 @@ def _unspaced(cue: str) -> bool:
 
 
 def passages(head: bytes, tail: bytes) -> list[bytes]:
-    """The beginning and the end of a folded text, each about `PASSAGE` bytes: cues count together only inside one of them."""
+    """The beginning and the end of a folded text, each about `PASSAGE` bytes. Cues count together only within `CLOSE` bytes."""
     whole = head + tail
     return [whole] if len(whole) <= PASSAGE else [whole[:PASSAGE], whole[-PASSAGE:]]

@@ -7,20 +7,23 @@ from collections.abc import Iterable
 from gateway_guard.fingerprint import text
 
 OPENING = 24
+SHORTEST = 8
+SLACK = 60
 
 
 class Harness:
-    """Knows sentences by how they begin."""
+    """Knows sentences by how they begin and how long they are at most: an own text that only begins like a known one stays an own text."""
 
-    def __init__(self, openings: Iterable[str], blocks: Iterable[str], tools: Iterable[str]) -> None:
-        self._openings = frozenset(text.letters(text.folded(opening))[:OPENING] for opening in openings)
+    def __init__(self, prompts: Iterable[str], blocks: Iterable[str], tools: Iterable[str]) -> None:
+        self._longest: dict[bytes, int] = {}
+        for part in (part for prompt in prompts for part in text.folded(prompt).split(b"\n")):
+            sentence = text.letters(part)
+            if len(sentence) >= SHORTEST:
+                opening = sentence[:OPENING]
+                self._longest[opening] = max(self._longest.get(opening, 0), len(sentence) + SLACK)
         self.blocks = tuple(blocks)
         self.tools = frozenset(tools)
 
     def knows(self, sentence: bytes) -> bool:
-        """Whether a harness's sentence begins like this one (given without gaps)."""
-        return sentence[:OPENING] in self._openings
-
-    def own(self, sentences: Iterable[bytes]) -> list[bytes]:
-        """The sentences that no harness is known to send."""
-        return [sentence for sentence in sentences if not self.knows(sentence)]
+        """Whether this sentence (given without gaps) is a known one, or a version of it."""
+        return len(sentence) <= self._longest.get(sentence[:OPENING], 0)

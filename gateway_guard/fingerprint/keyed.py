@@ -18,7 +18,7 @@ class Keyed:
             raise UsageError(f"fingerprint key: {len(key)} bytes are too few, give at least {SHORTEST_KEY} random bytes")
         self._secret = hashlib.blake2b(key, person=b"fingerprint", digest_size=64).digest()
         self._starts: dict[str, hashlib.blake2b] = {}
-        self.salts = sketch.salts(hashlib.blake2b(b"salts", key=self._secret, person=b"sketch", digest_size=40).digest())
+        self.salts = sketch.salts(hashlib.blake2b(b"salts", key=self._secret, person=b"sketch", digest_size=48).digest())
 
     def number(self, domain: str, data: bytes) -> int:
         """1 to 2**63 - 1: 0 is kept for "nothing"."""

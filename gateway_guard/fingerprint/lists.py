@@ -18,11 +18,11 @@ class ElicitFamily(msgspec.Struct, frozen=True):
 
 
 class Lists(msgspec.Struct, frozen=True):
-    """`openings` how known harness sentences and lines begin · `blocks` tags of which a harness puts text into prompts · `tools` names of its tools ·
-    `families` of elicitation · `proxy_headers` names that proxies add or change (a trailing `*` stands for any ending) · `ja4` header that holds the TLS fingerprint.
+    """`prompts` what harnesses send for everybody, whole or in sentences · `blocks` tags between which they put text · `tools` names of theirs · `families` of elicitation ·
+    `proxy_headers` names that proxies add or change (a trailing `*` stands for any ending) · `ja4` name of the header that holds the TLS fingerprint.
     """
 
-    openings: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     families: tuple[ElicitFamily, ...] = ()

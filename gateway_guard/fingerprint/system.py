@@ -35,11 +35,12 @@ NOTHING = SystemMark(0, (), b"")
 def mark(prompt: str, harness: Harness, keyed: Keyed) -> SystemMark:
     """What a system prompt says beyond its harness."""
     head, tail = text.edges(_masked(text.without_blocks(prompt, harness.blocks)), SYSTEM_EDGE)
-    fold = head + tail
-    own = harness.own(line for part in fold.split(b"\n") if len(line := text.letters(part)) >= OWN_LINE)
-    if sum(map(len, own)) < text.SENTENCE:
+    own = [part for part in (head + tail).split(b"\n") if len(part) >= OWN_LINE and not harness.knows(text.letters(part))]
+    lines = [line for part in own if len(line := text.letters(part)) >= OWN_LINE]
+    if sum(map(len, lines)) < text.SENTENCE:
         return NOTHING
-    return SystemMark(keyed.number("system", b"\n".join(own)), templates(fold, harness, keyed), fold)
+    fold = b"\n".join(own)
+    return SystemMark(keyed.number("system", b"\n".join(lines)), templates(fold, harness, keyed), fold)
 
 
 def _masked(prompt: str) -> str:

@@ -32,7 +32,7 @@ class Fingerprinter:
 
     def __init__(self, key: bytes, lists: Lists) -> None:
         self._keyed = Keyed(key)
-        self._harness = Harness(lists.openings, lists.blocks, lists.tools)
+        self._harness = Harness(lists.prompts, lists.blocks, lists.tools)
         self._elicits = elicits.Elicits(lists.families)
         self._shape = ClientShape(lists.proxy_headers, self._keyed)
         self._ja4 = lists.ja4.lower().encode()

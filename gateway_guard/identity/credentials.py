@@ -17,6 +17,7 @@ from gateway_guard.identity.pseudonyms import Pseudonyms
 
 KEY_LIMIT = 4096
 TOKEN_LIMIT = 16_384
+NAME_LIMIT = 512
 AUTHORIZATION = b"authorization"
 # Headers that a recorder hides, with the kind of hash that stands for what they hold.
 SECRET = dict.fromkeys((AUTHORIZATION, b"x-api-key", b"api-key", b"x-goog-api-key"), "credential") | dict.fromkeys(
@@ -31,8 +32,8 @@ _RECORDED = re.compile(r"(hashed|account):([0-9a-f]{20})")
 # Visible ASCII but the comma: servers differ on how they read other bytes, and a comma is what joined headers look like.
 _PLAIN = bytes(byte for byte in range(0x21, 0x7F) if byte != ord(","))
 
-# No key has a comma, so a replay cannot read it either.
-_REFUSED = ",refused"
+# After a recorded hash: the guard refused what it stands for. No key has a comma, so a replay refuses it too.
+REFUSED = ",refused"
 
 KeyHeader = Literal["authorization", "x-api-key", "api-key"]
 
@@ -58,12 +59,13 @@ def recorded_form(text: str) -> Recorded | None:
 class Credentials:
     """Reads the secret from the policy's headers. `tokens`: identity tokens are taken from `authorization`, listed among `keys` or not."""
 
-    __slots__ = ("_hint", "_names", "_tokens_only")
+    __slots__ = ("_hint", "_names", "_tokens", "_tokens_only")
 
     def __init__(self, keys: Iterable[KeyHeader], *, tokens: bool = False) -> None:
         names = [key.encode() for key in keys]
         self._tokens_only = tokens and AUTHORIZATION not in names
         self._names = frozenset([*names, AUTHORIZATION] if tokens else names)
+        self._tokens = tokens
         self._hint = _hint(names, tokens)
 
     def secret(self, headers: Headers, *, recorded: bool = False) -> str | None:
@@ -79,7 +81,7 @@ class Credentials:
                     found, source = secret, name
         if not found:
             return None
-        if not _readable(found):
+        if not _readable(found, self._tokens):
             raise Unidentified("The credential cannot be read: it is too long, or has characters that no key has.")
         text = found.decode("ascii")
         if self._tokens_only and source == AUTHORIZATION and not is_token(text) and not (recorded and recorded_form(text)):
@@ -112,12 +114,13 @@ def hide(
     def hidden(name: bytes, value: bytes) -> bytes:
         scheme, secret = _schemed(value) if name in _SCHEMED else (b"", value.strip(_BLANKS))
         text = secret.decode("utf-8", "backslashreplace")
-        if not text or (recorded and recorded_form(text.removesuffix(_REFUSED))):
+        if not text or (recorded and recorded_form(text.removesuffix(REFUSED))):
             return value
         if account and name in _KEYS:
             return b"%saccount:%s" % (scheme, account.encode())
-        refused = name in _KEYS and (not _readable(secret) or (tokens and is_token(text)))
-        return b"%shashed:%s%s" % (scheme, pseudonyms.text(kinds[name], text).encode(), _REFUSED.encode() if refused else b"")
+        readable = stated_text(secret) is not None if name not in SECRET else name not in _KEYS or _readable(secret)
+        refused = not readable or (tokens and name in _KEYS and is_token(text))
+        return b"%shashed:%s%s" % (scheme, pseudonyms.text(kinds[name], text).encode(), REFUSED.encode() if refused else b"")
 
     return [(name, hidden(name, value) if name in kinds else value) for name, value in headers]
 
@@ -131,7 +134,19 @@ def _schemed(value: bytes) -> tuple[bytes, bytes]:
     return scheme + b" ", rest.strip(_BLANKS)
 
 
-def _readable(secret: bytes) -> bool:
+def stated_text(value: bytes) -> str | None:
+    """The text of a header that names an account or an organisation, None when it is none."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if len(text) <= NAME_LIMIT else None
+
+
+def _readable(secret: bytes, tokens: bool = False) -> bool:
+    """Whether it can be a key or a token. With `tokens`, what has a token's form goes on to be verified, which reads each of its characters."""
+    if tokens and secret.startswith(b"eyJ") and secret.count(b".") == 2:
+        return len(secret) <= TOKEN_LIMIT and secret.isascii()
     return len(secret) <= (TOKEN_LIMIT if secret.startswith(b"eyJ") else KEY_LIMIT) and not secret.translate(None, _PLAIN)
 
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from gateway_guard.errors import DirectoryError
 from gateway_guard.facts import Identity
-from gateway_guard.identity.columns import Builder, Columns, Conflict
+from gateway_guard.identity.columns import Builder, Columns, Conflict, HashIndex
 from gateway_guard.identity.credentials import KEY_LIMIT, recorded_form
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.identity.recent import Recent
@@ -34,7 +34,8 @@ class CsvDirectory:
         self._pseudonyms = pseudonyms
         self._stamp = stamp
         self._columns = columns
-        self._recent: Recent[str, Identity] = Recent(_REMEMBERED)
+        self._recent_keys: Recent[str, Identity] = Recent(_REMEMBERED)
+        self._recent_accounts: Recent[str, Identity] = Recent(_REMEMBERED)
 
     @classmethod
     def load(cls, path: Path, pseudonyms: Pseudonyms) -> CsvDirectory:
@@ -61,19 +62,19 @@ class CsvDirectory:
 
     def find(self, credential: str) -> Identity | None:
         """The identity behind the hash of an API key."""
-        found = self._recent.get(credential)
-        if found is None:
-            row = self._columns.credentials.row(credential)
-            if row < 0:
-                return None
-            found = self._columns.identity(row)
-            self._recent.put(credential, found)
-        return found
+        return self._recent_keys.get(credential) or self._look(self._recent_keys, self._columns.credentials, credential)
 
     def account(self, account: str) -> Identity | None:
         """The identity of an account, by its hash."""
-        row = self._columns.accounts.row(account)
-        return None if row < 0 else self._columns.identity(row)
+        return self._recent_accounts.get(account) or self._look(self._recent_accounts, self._columns.accounts, account)
+
+    def _look(self, recent: Recent[str, Identity], index: HashIndex, name: str) -> Identity | None:
+        row = index.row(name)
+        if row < 0:
+            return None
+        found = self._columns.identity(row)
+        recent.put(name, found)
+        return found
 
     def name(self, account: str) -> str:
         """The operator's own name of an account; the hash itself when it is not in the directory."""

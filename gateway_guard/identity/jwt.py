@@ -14,13 +14,13 @@ from jwt.exceptions import PyJWTError
 
 from gateway_guard.errors import Unidentified
 from gateway_guard.facts import Identity
+from gateway_guard.identity.credentials import NAME_LIMIT
 from gateway_guard.identity.keys import KID_LIMIT, KeySource, VerifyingKey
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.identity.recent import Recent
 from gateway_guard.policy.model import JwtRules
 
 HEADER_LIMIT = 4096
-NAME_LIMIT = 512
 _REMEMBERED = 32_768
 
 

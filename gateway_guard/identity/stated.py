@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from gateway_guard.errors import Unidentified
 from gateway_guard.facts import Identity
-from gateway_guard.identity.credentials import recorded_form
+from gateway_guard.identity.credentials import NAME_LIMIT, REFUSED, recorded_form, stated_text
 from gateway_guard.identity.headers import Headers, values
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.policy.model import HeaderRules
-
-NAME_LIMIT = 512
 
 
 class Stated:
@@ -30,10 +28,10 @@ class Stated:
 
     def read(self, headers: Headers, *, recorded: bool = False) -> Identity | None:
         """The identity, None when no account is stated; Unidentified when the headers contradict themselves or cannot be read."""
-        account = _one(headers, self._account)
+        account = _one(headers, self._account, recorded=recorded)
         if not account:
             return None
-        org, plan = _one(headers, self._org), _one(headers, self._plan)
+        org, plan = _one(headers, self._org, recorded=recorded), _one(headers, self._plan, recorded=recorded)
         return Identity(self._hash("account", account, recorded), self._hash("org", org, recorded) if org else "", plan)
 
     def _hash(self, kind: str, value: str, recorded: bool) -> str:
@@ -41,15 +39,11 @@ class Stated:
         return self._pseudonyms.text(kind, value) if held is None else held.name
 
 
-def _one(headers: Headers, name: bytes) -> str:
+def _one(headers: Headers, name: bytes, *, recorded: bool) -> str:
     found = {value.strip(b" \t") for value in values(headers, name)}
     if len(found) > 1:
         raise Unidentified("An identity header was sent twice with different values.")
-    value = found.pop() if found else b""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        raise Unidentified("An identity header is not UTF-8.") from None
-    if len(text) > NAME_LIMIT:
-        raise Unidentified(f"An identity header is longer than {NAME_LIMIT} characters.")
+    text = stated_text(found.pop()) if found else ""
+    if text is None or (recorded and text.endswith(REFUSED)):
+        raise Unidentified(f"An identity header is not UTF-8 or longer than {NAME_LIMIT} characters.")
     return text

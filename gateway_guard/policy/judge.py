@@ -28,6 +28,8 @@ MILLION = 1_000_000.0
 MODELS = 1000
 # Ordinal of 1970-01-01 in the proleptic Gregorian calendar.
 EPOCH = 719163
+# What the analyst concluded counts only when it knows from benign history what is usual.
+FROM_VIEW = frozenset({"coordination", "harvest"})
 # A plain integer: an enum's operators cost more than the charge.
 REASONING = int(Asks.REASONING)
 COUNTED = ("requests", "in_flight")
@@ -104,7 +106,7 @@ class Rulebook:
                 continue
             weight = min(rule.weight * found.log_odds, rule.ceiling)
             evidence.append(Evidence(found.family, name, weight, found.says))
-            if rule.mode == "enforce":
+            if rule.mode == "enforce" and (view.calibrated or name not in FROM_VIEW):
                 total += weight
             shadow += weight
         if not self._ladder:

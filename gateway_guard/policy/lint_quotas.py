@@ -79,10 +79,14 @@ def prompts(policy: Policy) -> Iterator[Finding]:
 
 def shadowed(policy: Policy) -> Iterator[Finding]:
     """A quota beside a tighter one of the same kind decides nothing."""
-    for (name, loose), (other, tight) in itertools.permutations(policy.quotas.items(), 2):
-        same = (loose.limit.unit, loose.per, loose.plans, loose.models) == (tight.limit.unit, tight.per, tight.plans, tight.models)
-        if same and _rate(loose) >= _rate(tight) and _burst(loose) >= _burst(tight) and (_rate(loose), _burst(loose)) != (_rate(tight), _burst(tight)):
-            yield odd(("quotas", name), f"quota `{name}` decides nothing: `{other}` is tighter in rate and burst")
+    kinds: dict[str, list[tuple[str, QuotaRule]]] = {}
+    for name, rule in policy.quotas.items():
+        kinds.setdefault(repr((rule.limit.unit, rule.per, rule.plans, rule.models)), []).append((name, rule))
+    for same in kinds.values():
+        for (name, loose), (other, tight) in itertools.permutations(same, 2):
+            room, less = (_rate(loose), _burst(loose)), (_rate(tight), _burst(tight))
+            if room != less and room[0] >= less[0] and room[1] >= less[1]:
+                yield odd(("quotas", name), f"quota `{name}` decides nothing: `{other}` is tighter in rate and burst")
 
 
 def anonymous(policy: Policy) -> Iterator[Finding]:

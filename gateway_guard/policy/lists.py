@@ -10,7 +10,7 @@ import yaml
 from gateway_guard.errors import PolicyError
 from gateway_guard.fingerprint.lists import ElicitFamily, Lists
 
-_TEXTS = ("openings", "blocks", "tools", "proxy_headers")
+_TEXTS = ("prompts", "blocks", "tools", "proxy_headers")
 _FAMILY = ("bit", "needs", "cues")
 BITS = 63
 

@@ -21,6 +21,8 @@ from gateway_guard.policy.tree import Problem, Tree
 if TYPE_CHECKING:
     import datetime
 
+MOST_TOLD = 100  # problems; who has more begins with these
+
 # What stands in for a part that the types refuse while the other parts are still linted.
 _BARE: dict[str, Any] = {"version": 1, "name": "unnamed"}
 
@@ -62,27 +64,32 @@ def digest(policy: Policy) -> str:
 
 def _judged(tree: Tree, files: Files, path: Path, today: datetime.date | None) -> Loaded:
     if not files.whole:
-        raise _refused(files.problems, files)
-    plain = tree.plain()
-    broken: set[str] = set()
-    try:
-        policy: Policy | None = Policy.model_validate(plain)
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        files.problems.extend(mistakes.explain(one, tree) for one in found)
-        broken = {str(one["loc"][0]) for one in found}
-        policy = _rest(plain, broken)
+        raise _refused(files)
+    policy, broken = _typed(tree, files)
     odd: list[Problem] = []
-    if policy is not None:
-        for finding in lint(policy, at=today, broken=broken):
-            at = tree.find(finding.steps).at
-            if finding.severe:
-                files.problems.append(Problem(at, finding.says))
-            else:
-                odd.append(Problem(at, f"warning: {finding.says}"))
+    for finding in lint(policy, at=today, broken=broken) if policy is not None else ():
+        at = tree.find(finding.steps).at
+        if finding.severe:
+            files.problems.append(Problem(at, finding.says))
+        else:
+            odd.append(Problem(at, f"warning: {finding.says}"))
     if files.problems or policy is None:
-        raise _refused(files.problems, files)
+        raise _refused(files)
     return Loaded(policy, digest(policy), path, tuple(files.files), tuple(map(str, _sorted(odd, files))))
+
+
+def _typed(tree: Tree, files: Files) -> tuple[Policy | None, set[str]]:
+    """The policy as types, as far as it goes, and the sections that do not hold."""
+    plain = tree.plain()
+    try:
+        return Policy.model_validate(plain), set()
+    except ValidationError as error:
+        found = error.errors(include_url=False)[: MOST_TOLD + 1]
+    files.problems.extend(mistakes.explain(one, tree) for one in found)
+    named = {str(one["loc"][0]) for one in found}
+    # A section whose name is misspelt is as good as broken: what refers to it is not wrong for that.
+    broken = named | {mistakes.meant(name, Policy.model_fields) for name in named}
+    return _rest(plain, broken), broken
 
 
 def _rest(plain: dict[str, Any], broken: Collection[str]) -> Policy | None:
@@ -93,8 +100,9 @@ def _rest(plain: dict[str, Any], broken: Collection[str]) -> Policy | None:
         return None
 
 
-def _refused(problems: Sequence[Problem], files: Files) -> PolicyError:
-    return PolicyError([str(problem) for problem in _sorted(problems, files)])
+def _refused(files: Files) -> PolicyError:
+    told = [str(problem) for problem in _sorted(files.problems, files)]
+    return PolicyError(told if len(told) <= MOST_TOLD else [*told[:MOST_TOLD], "and more; begin with these"])
 
 
 def _sorted(problems: Sequence[Problem], files: Files) -> list[Problem]:

@@ -9,6 +9,8 @@ import msgspec
 Place: TypeAlias = tuple[str, int]
 Steps: TypeAlias = tuple[str | int, ...]
 
+LONGEST = 400  # characters of a message
+
 
 class Problem(msgspec.Struct, frozen=True):
     """A mistake and where it is; line 0 stands for the file as a whole."""
@@ -18,7 +20,9 @@ class Problem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         file, line = self.at
-        return f"{file}:{line}: {self.says}" if line else f"{file}: {self.says}"
+        # What a file holds is shown to a person: no line breaks or escape sequences of its own.
+        says = "".join(char if char.isprintable() else "?" for char in self.says[:LONGEST])
+        return f"{file}:{line}: {says}" if line else f"{file}: {says}"
 
 
 class Tree(msgspec.Struct):

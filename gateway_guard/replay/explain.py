@@ -168,7 +168,7 @@ def _verdict(decision: Decision, quota: QuotaAsked | None) -> str:
 def _blame(quota: QuotaAsked | None) -> str:
     if quota is None:
         return "a quota was spent"
-    return f"quota {quota.quota} has {quota.left:,.6g} of {quota.burst:,.6g} {quota.unit} left, and {quota.asked:,.6g} were asked"
+    return f"quota {quota.quota} has {quota.left:,.6g} of {quota.burst:,.6g} {quota.unit} left, asked for {quota.asked:,.6g}"
 
 
 def _who(explanation: Explanation) -> str:
@@ -185,9 +185,7 @@ def _tokens(explanation: Explanation) -> str:
 
 
 def _quota_table(quotas: list[QuotaAsked]) -> Table:
-    table = Table(title="Quotas that applied", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "quota", "per", "unit"):
-        table.add_column(name)
+    table = _table("Quotas that applied", "", "quota", "per", "unit")
     for name in ("asked", "reserved of it", "owed", "left", "of", "drains in a minute", "fits again"):
         table.add_column(name, justify="right")
     for q in quotas:
@@ -198,13 +196,18 @@ def _quota_table(quotas: list[QuotaAsked]) -> Table:
 
 
 def _evidence_table(explanation: Explanation) -> Table:
-    table = Table(
-        title=f"Evidence (score {explanation.decision.score:g} in log-odds)", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    for name in ("family", "signal", "log-odds", "what was found"):
-        table.add_column(name, justify="right" if name == "log-odds" else "left")
+    table = _table(f"Evidence (score {explanation.decision.score:g} in log-odds)", "family", "signal")
+    table.add_column("log-odds", justify="right")
+    table.add_column("what was found")
     for finding in explanation.evidence:
         table.add_row(finding.family, finding.signal, f"{finding.log_odds:+.2f}", finding.says)
+    return table
+
+
+def _table(title: str, *left: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in left:
+        table.add_column(name)
     return table
 
 

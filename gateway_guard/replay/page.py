@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway_guard.replay.report import Group, QuotaUse, Report
+from gateway_guard.replay.report import Group, QuotaUse, Report, Tokens
 
 BAR = 20
 MEANING = {
@@ -63,19 +63,16 @@ def _actions(report: Report) -> Table:
 def _throttled(table: Table, report: Report, decided: int) -> None:
     decisions = report.decisions
     longest = f" (at most {decisions.longest_delay_s:,.1f} s)" if decisions.longest_delay_s else ""
-    for count, means in (
-        (decisions.delayed, f"  delayed{longest}"),
-        (decisions.refused - decisions.actions["deny"], "  refused (429)"),
-        (decisions.exempted, "  let through by an exemption"),
-    ):
+    refused = decisions.refused - decisions.actions["deny"]
+    parts = {f"  delayed{longest}": decisions.delayed, "  refused (429)": refused, "  let through by an exemption": decisions.exempted}
+    for means, count in parts.items():
         if count > 0:
             table.add_row("", means, f"{count:,}", _share(count, decided), style="dim")
 
 
 def _touched(report: Report) -> Table:
-    table = _table(
-        "Who is touched (anything but allow, at least once)", "plan", right=("accounts", "touched", "", "refused", "requests", "touched requests", "")
-    )
+    columns = ("accounts", "touched", "", "refused", "requests", "touched requests", "")
+    table = _table("Who is touched (anything but allow, at least once)", "plan", right=columns)
     for plan, group in report.plans.items():
         _group(table, plan or "(no plan)", group)
     if len(report.plans) > 1:
@@ -124,13 +121,10 @@ def _top(report: Report) -> Table:
 
 def _notes(report: Report) -> list[Text]:
     traffic, used = report.traffic, report.used
-    notes = [
-        f"Tokens served: {used.served.input:,} in, {used.served.output:,} out; of refused requests: {used.refused.input:,} in, {used.refused.output:,} out."
-    ]
+    notes = [f"Tokens of served requests: {_tokens(used.served)}; of those that are refused: {_tokens(used.refused)}."]
     if used.sources.get("imputed"):
-        notes.append(
-            f"{used.sources['imputed']:,} served requests have no usage in the log: what they asked for at most was taken, else the policy's `reservation.output`."
-        )
+        missing = used.sources["imputed"]
+        notes.append(f"For {missing:,} served requests the log has no usage: the most that they asked for was taken, else the policy's `reservation.output`.")
     if traffic.broken:
         notes.append(f"{traffic.broken:,} broken lines were skipped, such as {traffic.problems[0]}")
     if traffic.backwards:
@@ -139,6 +133,10 @@ def _notes(report: Report) -> list[Text]:
         codes = ", ".join(f"{code} {count:,}" for code, count in traffic.undecided.items())
         notes.append(f"Without a decision: {codes} ({traffic.passed:,} of them reach the model).")
     return [Text(note, style="dim") for note in notes]
+
+
+def _tokens(tokens: Tokens) -> str:
+    return f"{tokens.input:,} in, {tokens.output:,} out"
 
 
 def _table(title: str, *left: str, right: tuple[str, ...]) -> Table:

@@ -34,7 +34,9 @@ class Gatekeeper(Protocol):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a request ended in the log: `usage` None when nothing was used; `imputed` when the log does not tell and it was worked out instead."""
+    """How a request ended in the log: `usage` None when nothing was used; `imputed` when the log does not tell and it was worked out instead ·
+    `held` seconds of it are a delay by the guard that recorded it.
+    """
 
     at: float
     usage: Usage | None
@@ -78,7 +80,7 @@ class Player:
 
     def settle_later(self, decision: Decision, outcome: Outcome, order: int) -> None:
         """A served request will end as in the log, later by what it was delayed. `order`: the value of `played` at its decision."""
-        heappush(self._running, (_end(outcome, decision.wait), order, decision, outcome))
+        heappush(self._running, (_end(decision, outcome), order, decision, outcome))
         if len(self._running) > IN_FLIGHT:
             self._settle_first()
 
@@ -115,8 +117,8 @@ def at_once(step: Coroutine[Any, Any, T]) -> T:
     raise UsageError("a replay needs a store that answers at once, such as the one in memory")
 
 
-def _end(outcome: Outcome, wait: float) -> float:
-    """When a request ends that waits `wait` now and was held for `outcome.held` when it was recorded."""
-    more = wait - outcome.held
+def _end(decision: Decision, outcome: Outcome) -> float:
+    """When a request ends that waits `decision.wait` now and was held for `outcome.held` when it was recorded."""
+    more = round(decision.wait, 6) - outcome.held
     # The log has whole microseconds: the same wait is the same end, to the last bit.
-    return outcome.at if abs(more) < 1e-6 else round(outcome.at + more, 6)
+    return outcome.at if abs(more) < 1e-6 else max(decision.at, round(outcome.at + more, 6))

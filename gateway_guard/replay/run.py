@@ -29,7 +29,7 @@ class Reader(Protocol):
 
     def dialect(self, method: str, path: str) -> Dialect | None: ...
 
-    def recorded(
+    def recorded(  # noqa: PLR0917 - as an intake has it
         self, ident: str, at: float, method: str, path: str, headers: list[tuple[bytes, bytes]], client: str, raw: bytes, identity: Identity | None
     ) -> RequestFacts: ...
 
@@ -179,7 +179,7 @@ class Tracing:
         if isinstance(step, Ended):
             facts, outcome = step.facts, step.outcome
             self._order += 1
-            ended = round(outcome.at - outcome.held, 6)
+            ended = max(facts.at, round(outcome.at - outcome.held, 6))
             done = Done(facts.id, ended, facts.identity.account, outcome.usage or Usage(), outcome.status, outcome.ending)
             heappush(self._ends, (ended, self._order, done))
         elif step.facts is not None and step.decision is not None:

@@ -55,6 +55,7 @@ class Session:
             self.stopped = str(error)
             raise
         finally:
+            self._stage.source.close()
             self.kept = [file.aside for file in files if file.aside]
 
     def report(self, seconds: float) -> Report:

@@ -64,7 +64,7 @@ def row(decision: Decision, account: str) -> DecisionRow:
         wait_s=_coming_back(wait) if not decision.served else 0.0,
         short=decision.short,
         rung=decision.rung,
-        score=round(decision.score, 4),
+        score=round(decision.score, 4) if decision.score else 0.0,
         view=decision.view,
         policy=decision.policy,
     )

@@ -37,7 +37,10 @@ class TokenCounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Response(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the exchange went. `ending`: `refused` by the guard, the client `left`, the server `raised`, or `done`. `held_ms`: what of the latency was the recording guard's delay."""
+    """How the exchange went.
+
+    `ending`: `refused` by the guard, the client `left`, the server `raised`, or `done` · `held_ms` what of the latency was the recording guard's delay.
+    """
 
     status: int | None = None
     latency_ms: Milliseconds | None = None

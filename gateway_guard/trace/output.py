@@ -14,6 +14,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
@@ -97,20 +98,24 @@ class Output:
         if self._end(aside):
             self.aside = str(aside)
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> BinaryIO | FileIO:
         if self.name == "-":
             return sys.stdout.buffer
         if self.direct:
-            return open(self.name, "wb")
+            return open(self.name, "wb", buffering=0)
         descriptor, self._temporary = tempfile.mkstemp(dir=self._place.parent, prefix=f".{self._place.name}.", suffix=".tmp")
-        return open(descriptor, "wb")
+        return open(descriptor, "wb", buffering=0)
 
     def _flush(self) -> None:
         data, self._block, self._held = b"".join(self._block), [], 0
         with _failing(self.name):
-            self._file.write(self._compressor.compress(data))
-            if self.direct:
-                self._file.flush()
+            self._put(self._compressor.compress(data))
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._file.flush()
 
     def _end(self, place: Path) -> bool:
         if self._ended:
@@ -128,8 +133,7 @@ class Output:
 
     def _close(self) -> None:
         self._flush()
-        self._file.write(self._compressor.flush())
-        self._file.flush()
+        self._put(self._compressor.flush())
         if self._temporary:
             os.fsync(self._file.fileno())
         if self.name != "-":

@@ -18,7 +18,11 @@ _UNBROKEN = bytes.maketrans(b"\r\n", b"  ")
 
 
 class Recording(NamedTuple):
-    """`ticket` from `Recorder.opened` · `body` with its content coding taken off · `held` how long the guard meant to hold it, in seconds · `first` when the answer began, 0 for never · `status` 0 for none."""
+    """What `Recorder.exchange` takes.
+
+    `ticket` from `Recorder.opened` · `body` with its content coding taken off · `held` seconds that the guard meant to hold it · `first` when the
+    answer began, 0 for never · `status` 0 for none.
+    """
 
     ticket: int
     id: str

@@ -16,8 +16,8 @@ from tests.bench.contenders import Contender, contenders
 from tests.bench.requests import bodies, keys, one, scopes
 
 SIZES = (1024, 8 * 1024, 64 * 1024)
-ROUNDS = 15
-A_ROUND = 150
+ROUNDS = 11
+A_ROUND = 120
 
 Traffic = Iterator[tuple[object, bytes]]
 

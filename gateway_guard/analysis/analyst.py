@@ -1,0 +1,148 @@
+"""Turns events, off to the side, into views. Sans-I/O: no clock, no randomness; the same events give the same views, byte for byte.
+
+    analyst.observe(event)            on each event: copies integers, microseconds
+    snapshot = analyst.cut(at)        references only
+    view = conclude(snapshot)         pure; may run in a thread while events go on
+    analyst.adopt(view)               what was concluded becomes the state that the next snapshot builds on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+
+from gateway_guard.analysis import clusters, graph, report
+from gateway_guard.analysis.calibration import Calibration
+from gateway_guard.analysis.journal import Journal
+from gateway_guard.analysis.profile import Profiles, blank, fold
+from gateway_guard.analysis.settings import Settings
+from gateway_guard.facts import Done, Event, Identity, Seen
+from gateway_guard.view import EMPTY, View
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All that a view follows from. Nothing in it changes; `folded` is worked out once, by whoever asks first."""
+
+    at: float
+    profiles: Profiles
+    journals: tuple[Journal, ...]
+    names: Sequence[str]
+    count: int
+    before: View
+    settings: Settings
+    calibration: Calibration
+    _folded: Profiles | None = field(default=None, repr=False)
+
+    def folded(self) -> Profiles:
+        """The profiles with all events up to the cut."""
+        if self._folded is None:
+            profiles = self.profiles
+            for journal in self.journals:
+                profiles = fold(profiles, journal, self.settings)
+            self._folded = profiles
+        return self._folded
+
+
+class Analyst:
+    """The one owner of profiles. Not thread-safe: one loop calls observe, cut and adopt; only `conclude` may run elsewhere."""
+
+    def __init__(self, settings: Settings | None = None, calibration: Calibration | None = None, view: View = EMPTY) -> None:
+        self._settings = settings or Settings()
+        self._calibration = calibration or Calibration()
+        self._view = view
+        self._profiles = blank()
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+        self._codes: dict[str, int] = {}
+        self._journal = Journal()
+        self._held: list[Journal] = []
+        self._out: Snapshot | None = None
+        self._at = view.at
+
+    @property
+    def view(self) -> View:
+        """The view adopted last."""
+        return self._view
+
+    def observe(self, event: Event) -> None:
+        """Take in one event. `Cut` and `Adopted` are marks for others."""
+        if type(event) is Seen:
+            facts = event.facts
+            self._at = max(self._at, facts.at)
+            self._journal.seen(self._number(facts.identity), facts, self._code(facts.model))
+            if len(self._journal) >= self._settings.pending:
+                self._fold()
+        elif type(event) is Done:
+            number = self._numbers.get(event.account)
+            if number is not None:
+                self._journal.done(number, event.usage)
+
+    def _number(self, identity: Identity) -> int:
+        number = self._numbers.get(identity.account)
+        if number is None:
+            number = self._numbers[identity.account] = len(self._names)
+            self._names.append(identity.account)
+            self._journal.newcomers.add(identity, self._code(identity.plan))
+        return number
+
+    def _code(self, text: str) -> int:
+        """The same number for the same name everywhere: calibrations are carried from one process to another."""
+        code = self._codes.get(text)
+        if code is None:
+            code = int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1 if text else 0
+            if len(self._codes) < 4096:
+                self._codes[text] = code
+        return code
+
+    def _fold(self) -> None:
+        """More is pending than is good for memory: fold it in now."""
+        if self._out is not None or self._held:
+            self._held.append(self._journal)
+        else:
+            self._profiles = fold(self._profiles, self._journal, self._settings)
+        self._journal = Journal()
+
+    def cut(self, at: float | None = None) -> Snapshot:
+        """Everything up to now, by reference."""
+        self._held.append(self._journal)
+        self._journal = Journal()
+        self._at = max(self._at, at or 0.0)
+        self._out = Snapshot(
+            self._at, self._profiles, tuple(self._held), self._names, len(self._names), self._view, self._settings, self._calibration
+        )
+        return self._out
+
+    def adopt(self, view: View) -> None:
+        """Build on what was concluded from the last cut (or, after a restart, on a view that another process published)."""
+        out = self._out
+        if out is not None and view.id == out.before.id + 1:
+            self._profiles = out.folded()
+            self._held = self._held[len(out.journals) :]
+            self._out = None
+        self._view = view
+
+
+def conclude(snapshot: Snapshot) -> View:
+    """The view that follows from a snapshot."""
+    profiles, settings, calibration = snapshot.folded(), snapshot.settings, snapshot.calibration
+    found = graph.build(profiles, calibration.reference, profiles.at - settings.window)
+    seed = graph.seeds(found, settings.smallest)
+    grouping = clusters.grown(found, _remembered(snapshot, seed), settings)
+    return report.view(snapshot, profiles, found, grouping)
+
+
+def _remembered(snapshot: Snapshot, seed: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Seeds, and the clusters of the view before in place of them."""
+    known = {name: place for place, name in enumerate(sorted(snapshot.before.clusters))}
+    if not known:
+        return seed
+    old = np.full(snapshot.count, -1)
+    for number in range(snapshot.count):
+        standing = snapshot.before.standings.get(snapshot.names[number])
+        if standing is not None and standing.cluster in known:
+            old[number] = known[standing.cluster]
+    return np.where(old >= 0, old + int(seed.max(initial=0)) + 1, seed)

@@ -1,0 +1,175 @@
+"""From a log to steps: what is decided, what is imputed, what is written as a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway_guard.decision import Action
+from gateway_guard.dialects import DIALECTS
+from gateway_guard.errors import RequestError, Unidentified, UnreadableBody
+from gateway_guard.facts import Done, Ending, Event, Identity, RequestFacts, Seen, Usage
+from gateway_guard.ports import Dialect
+from gateway_guard.replay import run as module
+from gateway_guard.replay.player import Player
+from gateway_guard.replay.run import NOT_GUARDED, Ended, Played, Step, Terms, Tracing, Undecided, outcome_of, play, play_trace, row_of
+from gateway_guard.trace.exchanges import Exchange, Response, TokenCounts
+from tests.logs import START, exchange
+from tests.test_replay_player import Scripted
+
+FACTS = RequestFacts("x1", START + 1, Identity("ab"), "openai.chat", input_tokens=30, ask_tokens=0)
+
+
+class Bare:
+    """An intake that reads nothing but the body's `trouble`."""
+
+    def dialect(self, method: str, path: str) -> Dialect | None:
+        return DIALECTS["openai.chat"] if method == "POST" else None
+
+    def recorded(  # noqa: PLR0917 - as an intake has it
+        self, ident: str, at: float, method: str, path: str, headers: Any, client: str, raw: bytes, identity: Identity | None
+    ) -> RequestFacts:
+        trouble: dict[str, RequestError] = {"body": UnreadableBody("no"), "nobody": Unidentified("who?")}
+        found = msgspec.json.decode(raw).get("trouble")
+        if found:
+            raise trouble[found]
+        return RequestFacts(ident, at, identity or Identity("ab"), "openai.chat", input_tokens=30)
+
+
+def steps(log: Iterable[Exchange], terms: Terms | None = None, **by_id: dict[str, Any]) -> tuple[list[Step], Scripted]:
+    gate = Scripted(**by_id)
+    return list(play(log, Bare(), Player(gate), terms or Terms())), gate
+
+
+def test_a_request_is_played_then_ended() -> None:
+    found, gate = steps([exchange(1), exchange(2)])
+    assert [(type(step), step.id if isinstance(step, Played) else step.facts.id) for step in found] == [
+        (Played, "x1"),
+        (Ended, "x1"),
+        (Played, "x2"),
+        (Ended, "x2"),
+    ]
+    assert gate.calls == [("decide", "x1", START + 1), ("settle", "x1", START + 1.5), ("decide", "x2", START + 2), ("settle", "x2", START + 2.5)]
+
+
+def test_the_recorded_identity_is_handed_on() -> None:
+    (played, _), _ = steps([exchange(1, identity=Identity("cd", plan="pro"))])
+    assert isinstance(played, Played)
+    assert played.facts is not None
+    assert played.facts.identity == Identity("cd", plan="pro")
+
+
+UNDECIDED = {
+    "unreadable": ("body", Terms(), Undecided("invalid_request_body", "deny", False)),
+    "unreadable, shadow": ("body", Terms(shadow=True), Undecided("invalid_request_body", "deny", True)),
+    "unreadable, lenient": ("body", Terms(lenient=True), Undecided("invalid_request_body", "allow", True)),
+    "nobody": ("nobody", Terms(), Undecided("invalid_credentials", "deny", False)),
+    "nobody, lenient": ("nobody", Terms(lenient=True), Undecided("invalid_credentials", "deny", False)),
+}
+
+
+@pytest.mark.parametrize(("trouble", "terms", "expected"), UNDECIDED.values(), ids=UNDECIDED)
+def test_what_the_guard_refuses_unread_is_told_as_live_does_it(trouble: str, terms: Terms, expected: Undecided) -> None:
+    (played,), gate = steps([exchange(1, trouble=trouble)], terms)
+    assert isinstance(played, Played)
+    assert (played.facts, played.decision, played.undecided) == (None, None, expected)
+    assert gate.calls == []
+    row = row_of(played, "")
+    assert (row.id, row.action, row.served, row.reasons) == ("x1", expected.action, expected.served, [f"request.{expected.code}"])
+
+
+def test_what_is_not_guarded_passes() -> None:
+    (played,), _ = steps([msgspec.structs.replace(exchange(1), method="GET")])
+    assert isinstance(played, Played)
+    assert played.undecided == NOT_GUARDED
+
+
+TOLD = Usage(20, 10)
+OUTCOMES: dict[str, tuple[Response | None, int, Usage | None, int, Ending, bool]] = {
+    "told": (Response(200, 500.0, usage=TokenCounts(20, 10)), 0, TOLD, 200, "done", False),
+    "told with reasoning": (Response(200, 500.0, usage=TokenCounts(20, 10, 4, True)), 0, Usage(20, 10, 4, True), 200, "done", False),
+    "input not told": (Response(200, usage=TokenCounts(None, 10)), 0, Usage(30, 10), 200, "done", False),
+    "cut off, but counted": (Response(200, usage=TokenCounts(20, 3), ending="left"), 0, Usage(20, 3), 200, "left", False),
+    "status not told": (Response(usage=TokenCounts(20, 10)), 0, TOLD, 200, "done", False),
+    "nothing told": (None, 0, Usage(30, 500, estimated=True), 200, "done", True),
+    "nothing told, but asked": (None, 77, Usage(30, 77, estimated=True), 200, "done", True),
+    "output not told": (Response(200, usage=TokenCounts(20, None)), 0, Usage(30, 500, estimated=True), 200, "done", True),
+    "server error": (Response(503), 77, None, 503, "done", False),
+    "server raised": (Response(ending="raised"), 77, None, 0, "raised", False),
+    "client left before the answer": (Response(ending="left"), 77, None, 0, "left", False),
+    "refused then, perhaps served now": (Response(429, ending="refused"), 77, Usage(30, 77, estimated=True), 200, "done", True),
+}
+
+
+@pytest.mark.parametrize("case", OUTCOMES.values(), ids=OUTCOMES)
+def test_how_an_exchange_ended(case: tuple[Response | None, int, Usage | None, int, Ending, bool]) -> None:
+    response, asked, usage, status, ending, imputed = case
+    facts = msgspec.structs.replace(FACTS, ask_tokens=asked)
+    found = outcome_of(msgspec.structs.replace(exchange(1), response=response), facts, 500)
+    assert (found.usage, found.status, found.ending, found.imputed) == (usage, status, ending, imputed)
+
+
+def test_an_embedding_has_no_output_to_impute() -> None:
+    found = outcome_of(exchange(1, tokens=None), msgspec.structs.replace(FACTS, dialect="openai.embeddings"), 500)
+    assert found.usage == Usage(30, 0, estimated=True)
+
+
+def test_a_latency_that_is_not_known_is_none() -> None:
+    assert outcome_of(msgspec.structs.replace(exchange(1), response=None), FACTS, 500).at == START + 1
+
+
+LOG = [
+    exchange(1),
+    exchange(2, after=1.2, tokens=None),
+    msgspec.structs.replace(exchange(3, after=1.5), response=Response(503, 100.0)),
+    msgspec.structs.replace(exchange(4, after=1.6), response=Response(429, 1.0, ending="refused")),
+    exchange(5, after=1.7, trouble="body"),
+    exchange(6, after=1.4),
+    exchange(7, after=30),
+]
+BY_ID: dict[str, dict[str, Any]] = {"x2": {"wait": 0.7}, "x3": {"served": False, "would": Action.THROTTLE}, "x6": {"wait": 0.1}}
+
+
+def traced(found: Iterable[Step]) -> list[Event]:
+    events: list[Event] = []
+    tracing = Tracing(events.append)
+    for step in found:
+        tracing.take(step)
+    tracing.finish()
+    return events
+
+
+def test_a_trace_does_not_depend_on_the_policy() -> None:
+    assert traced(steps(LOG)[0])[0] == Seen(RequestFacts("x1", START + 1, Identity("ab"), "openai.chat", input_tokens=30))
+    dones = [[event for event in traced(steps(LOG, **by_id)[0]) if isinstance(event, Done)] for by_id in ({}, BY_ID)]
+    assert dones[0] == dones[1]
+
+
+@pytest.mark.parametrize("by_id", [{}, BY_ID], ids=["calm", "strict"])
+def test_a_trace_is_played_as_its_log(by_id: dict[str, dict[str, Any]]) -> None:
+    plain, gate = steps(LOG)
+    wanted, strict = steps(LOG, **by_id)
+    again = Scripted(**by_id)
+    found = list(play_trace(traced(plain), Player(again), Terms()))
+    assert again.calls == strict.calls
+    assert [step for step in found if isinstance(step, Played)] == [step for step in wanted if isinstance(step, Played) and step.facts is not None]
+    assert len(gate.calls) == len(strict.calls) + (by_id == BY_ID)
+
+
+def test_a_live_trace_without_ends_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN", 2)
+    seen = [Seen(msgspec.structs.replace(FACTS, id=f"x{n}")) for n in range(5)]
+    done = [Done(f"x{n}", START + 9, "ab", TOLD) for n in range(5)]
+    gate = Scripted()
+    assert len(list(play_trace([*seen, *done], Player(gate), Terms()))) == 5 + 2
+    assert [ident for what, ident, _ in gate.calls if what == "settle"] == ["x3", "x4"]
+
+
+def test_what_a_live_guard_refused_is_imputed_if_it_is_served_now() -> None:
+    events = [Seen(FACTS, "throttle"), Done("x1", START + 1, "ab", Usage(), 0, "refused")]
+    ended = list(play_trace(events, Player(Scripted()), Terms(output=99)))[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.outcome.usage, ended.outcome.imputed) == (Usage(30, 99, estimated=True), True)
