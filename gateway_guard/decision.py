@@ -29,7 +29,7 @@ class Decision(msgspec.Struct, frozen=True):
     """`action` what is done · `would` what a fully enforcing policy would do · `enforced` false when only recorded · `served` whether the
     request goes to the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` the
     quota that refused or delayed it · `reasons` codes, strongest first · `charges` and `levels` pairwise: what was asked of each quota and what is owed now ·
-    `spent` whether the charges were made · `policy` digest of the policy · `hold` id of the reservation, empty for none.
+    `spent` whether the charges were made · `profile` how the answer is degraded · `policy` digest of the policy · `hold` id of the reservation, empty for none.
     """
 
     id: str
@@ -49,6 +49,7 @@ class Decision(msgspec.Struct, frozen=True):
     levels: tuple[float, ...] = ()
     spent: bool = False
     model: str = ""
+    profile: str = ""
     cluster: str = ""
     view: int = 0
     policy: str = ""

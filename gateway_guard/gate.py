@@ -126,10 +126,13 @@ class Gate:
         spend, paid, shadow = result
         limited = Action.ALLOW if spend.ok and not spend.wait else Action.THROTTLE
         would = limited if shadow is None else Action.THROTTLE
-        if score.would is not None and score.would.do == "deny":
-            would = Action.DENY
+        if score.would is not None and (score.would.do == "deny" or (score.would.do == "degrade" and spend.ok and shadow is None)):
+            would = action_of(score.would)
         enforce = self.rules.enforcing and not exempt
         action = limited if enforce else Action.ALLOW
+        degrades = enforce and spend.ok and rung is not None and rung.do == "degrade" and rung.mode == "enforce"
+        if degrades:
+            action = Action.DEGRADE
         short = paid[spend.short] if spend.short >= 0 else None
         return Decision(
             id=facts.id,
@@ -143,11 +146,12 @@ class Gate:
             short=short.quota.name if short else "",
             rung=rung.id if rung else "",
             score=score.total,
-            reasons=_reasons(short or shadow, rung, exempt, score),
+            reasons=_reasons(short or shadow, rung, exempt, score, would),
             evidence=score.evidence,
             charges=tuple(paid),
             levels=spend.levels,
             spent=spend.ok,
+            profile=(rung.profile or "") if degrades and rung is not None else "",
             model=facts.model,
             cluster=cluster.id if cluster else "",
             view=self.view.id,
@@ -162,11 +166,13 @@ def _wait(spend: Spend, short: Charge | None) -> float:
     return spend.wait
 
 
-def _reasons(short: Charge | None, rung: Rung | None, exempt: str, score: Score) -> tuple[str, ...]:
+def _reasons(short: Charge | None, rung: Rung | None, exempt: str, score: Score, would: Action) -> tuple[str, ...]:
     out: list[str] = []
+    if score.would is not None and would >= Action.DEGRADE:
+        out.append(f"rung.{score.would.id}")
     if short is not None:
         out.append(f"{'cluster' if short.quota.per == 'cluster' else 'quota'}.{short.quota.name}")
-        if rung is not None and rung.scale < 1.0 and rung.mode == "enforce":
+        if rung is not None and rung.scale < 1.0 and rung.mode == "enforce" and would < Action.DEGRADE:
             out.append(f"rung.{rung.id}")
     if exempt:
         out.append(f"exempt.{exempt}")

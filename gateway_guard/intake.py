@@ -6,14 +6,14 @@ One object serves a live edge and a replay; what differs is only where the ident
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import structs
 
 from gateway_guard.dialects import DIALECTS
 from gateway_guard.dialects.body import decoded, parse
-from gateway_guard.errors import UnreadableBody
+from gateway_guard.errors import BodyTooLarge, RequestError, UnreadableBody
 from gateway_guard.facts import BLANK, Identity, RequestFacts
 from gateway_guard.fingerprint.take import Fingerprinter
 from gateway_guard.identity.address import prefix
@@ -24,6 +24,7 @@ from gateway_guard.ports import Dialect
 from gateway_guard.reading import Reading
 
 Headers = Sequence[tuple[bytes, bytes]]
+Passes = Callable[[RequestError], bool]
 
 
 class Understood(NamedTuple):
@@ -87,15 +88,54 @@ class Intake:
             return facts
         return structs.replace(facts, fingerprint=self._fingerprinter.take(reading, headers))
 
-    def recorded(self, ident: str, at: float, method: str, path: str, headers: Headers, client: str, raw: bytes, identity: Identity | None = None) -> RequestFacts:
-        """The whole facts of a recorded exchange; raises RequestError for what a live guard would refuse, UnreadableBody for a path that is not guarded."""
+    def recorded(
+        self,
+        ident: str,
+        at: float,
+        method: str,
+        path: str,
+        headers: Headers,
+        client: str,
+        raw: bytes,
+        identity: Identity | None = None,
+        *,
+        passes: Passes = lambda error: False,
+    ) -> RequestFacts:
+        """The whole facts of a recorded exchange, whose body has its content coding taken off.
+
+        Raises RequestError for what a live guard would refuse; `passes` says of such an error whether the request goes on all the same.
+        UnreadableBody for a path that is not guarded.
+        """
         dialect = self.dialect(method, path)
         if dialect is None:
             raise UnreadableBody(f"{method} {path} is not a guarded path")
-        reading = self.read(dialect, headers, raw).reading
-        who = self.identifier.recorded(headers, client, at) if identity is None else identity
+        reading = self._recorded_reading(dialect, raw, passes)
+        who = self._recorded_identity(headers, client, at, passes) if identity is None else identity
         facts = self.facts(ident, at, who, self.identifier.network(client), dialect, reading)
         return self.fingerprinted(facts, reading, headers)
+
+    def _recorded_reading(self, dialect: Dialect, raw: bytes, passes: Passes) -> Reading:
+        try:
+            if len(raw) > self.rules.body_limit:
+                raise BodyTooLarge(f"The request body is longer than {self.rules.body_limit} bytes.")
+            return self.read(dialect, (), raw).reading
+        except RequestError as error:
+            if not passes(error):
+                raise
+            return by_size(raw)
+
+    def _recorded_identity(self, headers: Headers, client: str, at: float, passes: Passes) -> Identity:
+        try:
+            return self.identifier.recorded(headers, client, at)
+        except RequestError as error:
+            if not passes(error):
+                raise
+            return self.stranger(client)
+
+
+def by_size(raw: bytes) -> Reading:
+    """The reading of a body that passes although it cannot be read: being unreadable is no way around a quota."""
+    return Reading(model="", input_tokens=len(raw) // 4)
 
 
 def content_coding(headers: Headers) -> str:

@@ -55,7 +55,7 @@ class Directory(Protocol):
 class Sink(Protocol):
     """Takes events as they happen. Must not raise and must not wait."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event, /) -> None: ...
 
 
 class Meter(Protocol):

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard import GatewayGuard
 from gateway_guard.errors import PolicyError, UsageError
+from gateway_guard.view import Cluster, Standing, View
 from tests.fakes import BEARER, CHAT, KEY, Call, ModelServer, answer, call, chat, events, policy_file, start, streamed
 
 pytestmark = pytest.mark.anyio
@@ -313,6 +314,29 @@ async def test_hundreds_at_once_never_overspend_and_leak_nothing(tmp_path: Path)
         served += sum(a.status == 200 for a in answers)
     assert most <= 5
     assert served == 25
+
+
+DIM = """signals: {coordination: {}, harvest: {}}
+profiles: {terse: {max_tokens: 50, strip: [logprobs, choices]}}
+ladder: [{id: dim, at: 2, do: degrade, profile: terse}]
+"""
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("enforce", {"max_tokens": 50}), ("shadow", {"max_tokens": 500, "n": 3})])
+async def test_a_degraded_request_asks_for_less_and_the_answer_says_so(mode: str, asked: dict[str, int], tmp_path: Path) -> None:
+    server = ModelServer()
+    mounted = guard(server, tmp_path, DIM.replace("profile: terse", f"profile: terse, mode: {mode}"))
+    account = mounted.engine.intake.identifier.identify_key("sk-alice").account
+    standing = Standing("c1", 1.0, 2.0, 2.0, ("content", "identity"))
+    mounted.engine.gate.view = View(1, 1.0, {account: standing}, {"c1": Cluster("c1", 9)}, "calibrated")
+    got = await call(mounted, chat(max_tokens=500, n=3)).run()
+    assert got.status == 200
+    sent = orjson.loads(server.bodies[0])
+    assert {name: sent[name] for name in ("max_tokens", "n") if name in sent} == asked
+    assert dict(server.scopes[0]["headers"]).get(b"content-length", b"%d" % len(server.bodies[0])) == b"%d" % len(server.bodies[0])
+    assert got.headers.get("x-gateway-guard-degraded") == ("max_tokens=50, n" if mode == "enforce" else None)
+    other = await call(mounted, chat(max_tokens=500), headers=[(b"authorization", b"Bearer sk-bob")]).run()
+    assert (orjson.loads(server.bodies[1])["max_tokens"], "x-gateway-guard-degraded" in other.headers) == (500, False)
 
 
 async def test_a_changed_policy_is_adopted_and_a_bad_one_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -128,13 +128,9 @@ def test_a_nearly_full_stack_is_no_crash() -> None:
         else:
             parse(b'{"a": ' * 250 + b"1" + b"}" * 250 + LONG)
 
-    for depth in range(550, 900, 10):
-        try:
+    with pytest.raises(UnreadableBody, match="nested too deeply"):
+        for depth in range(550, 900, 10):
             call(depth)
-        except UnreadableBody as error:
-            assert "nested too deeply" in error.message
-            return
-    pytest.fail("the stack was never full")
 
 
 def test_a_long_key_is_shown_shortened() -> None:
@@ -145,7 +141,7 @@ def test_a_long_key_is_shown_shortened() -> None:
 
 
 values: Any = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(":\\\"u03aA{},é", max_size=6),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(':\\"u03aA{},é', max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab:\\u03", max_size=3), inner, max_size=3),
     max_leaves=12,
 )
@@ -227,10 +223,11 @@ def test_what_is_not_quite_gzip_is_refused(packed: bytes) -> None:
 def test_a_bomb_takes_no_more_memory_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight megabytes in eight kilobytes; nested bombs are just data."""
     asked: list[int] = []
+    real = zlib.decompressobj
 
     class Watched:
         def __init__(self, bits: int) -> None:
-            self._stream = zlib.decompressobj(bits)
+            self._stream = real(bits)
 
         def decompress(self, raw: bytes, most: int) -> bytes:
             asked.append(most)
@@ -240,7 +237,7 @@ def test_a_bomb_takes_no_more_memory_than_the_limit(monkeypatch: pytest.MonkeyPa
             return getattr(self._stream, name)
 
     bomb = gzip.compress(b"\0" * 8_000_000) * 2
-    monkeypatch.setattr(module.zlib, "decompressobj", Watched)
+    monkeypatch.setattr(zlib, "decompressobj", Watched)
     with pytest.raises(BodyTooLarge) as caught:
         gunzip(bomb, 1000)
     assert caught.value.status == 413

@@ -245,6 +245,24 @@ def test_the_ladder_tightens_and_denies_only_on_both_columns() -> None:
     assert (shadow.action, shadow.would, shadow.served) == (Action.ALLOW, Action.DENY, True)
 
 
+def test_degrading_takes_two_families_and_is_recorded_as_such() -> None:
+    policy: dict[str, Any] = {
+        "quotas": {"q": {"limit": "2/min"}},
+        "signals": {"coordination": {}, "harvest": {}},
+        "profiles": {"terse": {"max_tokens": 100}},
+        "ladder": [{"id": "dim", "at": 2, "do": "degrade", "profile": "terse"}],
+    }
+    guard = gate(clustered(1.0), **policy)
+    first, second, third = (decide(guard, facts(i, who=member(1))) for i in range(3))
+    assert (first.action, first.served, first.profile, first.reasons[0]) == (Action.DEGRADE, True, "terse", "rung.dim")
+    assert second.action is Action.DEGRADE
+    assert (third.action, third.served, third.profile, third.short) == (Action.THROTTLE, False, "", "q"), "a quota still refuses"
+    assert third.enforced
+    one = clustered(1.0)
+    lone = structs.replace(one, standings={k: structs.replace(s, families=("content",)) for k, s in one.standings.items()})
+    assert decide(gate(lone, **policy), facts(who=member(1))).action is Action.ALLOW
+
+
 def test_a_rung_or_a_signal_in_shadow_is_recorded_only() -> None:
     signals = {"coordination": {"ceiling": 3}, "harvest": {"ceiling": 3}}
     ladder = [LADDER[0], {**LADDER[1], "mode": "shadow"}]

@@ -100,6 +100,15 @@ async def test_keys_are_fetched_again_in_the_background_before_they_age(url: str
     assert server.asked == 2
 
 
+async def test_an_unknown_id_joins_a_fetch_that_is_under_way(url: str, server: KeyServer, client: httpx.AsyncClient) -> None:
+    keys = Jwks(url, RS, client, refresh=1000.0)
+    await keys.obtain("k1", "RS256", AT)
+    server.publish(jwk("k1"), jwk("k2", number=1))
+    await keys.obtain("k1", "RS256", AT + 800)
+    assert await keys.obtain("k2", "RS256", AT + 800) is not None
+    assert server.asked == 2
+
+
 async def test_a_key_that_was_withdrawn_is_gone_with_the_next_fetch(url: str, server: KeyServer, client: httpx.AsyncClient) -> None:
     keys = Jwks(url, RS, client, refresh=1000.0)
     assert await keys.obtain("k1", "RS256", AT) is not None
@@ -144,6 +153,7 @@ async def test_the_last_good_keys_outlive_an_issuer_that_talks_nonsense(
     assert keys.find("k9", "RS256") is None
     for at in (AT + 901, AT + 900 + FORCED_WAIT - 1):
         assert await keys.obtain("k1", "RS256", at) is first
+        await settled(keys)
     assert server.asked == 2  # a failing issuer is not hammered
     server.status, server.headers = 200, []
     server.publish(jwk("k1"))

@@ -64,6 +64,10 @@ def test_a_shared_quota_and_a_price_for_all_models_satisfy() -> None:
     assert loads(HEAD + content, today=TODAY).warnings == ()
 
 
+def test_a_shared_secret_is_fine_alone() -> None:
+    assert loads(HEAD + "identity: {jwt: {issuer: i, audience: a, algorithms: [HS256, HS512], key_file: k}}\n").warnings == ()
+
+
 def test_equal_quotas_of_different_kind_do_not_hide_each_other() -> None:
     content = "quotas: {a: {limit: 60/min}, b: {limit: 600/min, per: org}, c: {limit: 6000/min, models: [x]}, d: {limit: 100/day, burst: 200}}\n"
     assert loads(HEAD + content, today=TODAY).warnings == ()

@@ -196,8 +196,10 @@ def test_a_text_cannot_reach_files() -> None:
     assert problems("include: /etc/passwd\n" + HEAD) == ("p.yaml:1: `include` works in files only; write the included policy here",)
 
 
-def test_many_aliases_are_refused() -> None:
-    assert "more than 100 aliases" in problems(f"version: 1\nname: test\na: &a 1\nb: [{', '.join(['*a'] * 101)}]\n")[0]
+def test_aliases_are_bounded() -> None:
+    some = "keys: [&a authorization, " + ", ".join(["*a"] * 100)
+    assert load_text(f"{HEAD}identity: {{{some}]}}\n").policy.identity.keys == ["authorization"] * 101
+    assert "more than 100 aliases" in problems(f"{HEAD}identity: {{{some}, *a]}}\n")[0]
 
 
 def test_deep_nesting_is_refused_before_the_tree_is_built() -> None:

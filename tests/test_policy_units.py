@@ -44,6 +44,7 @@ READ: list[tuple[Callable[[object], object], object, object]] = [
         (units.duration, text, seconds)
         for text, seconds in {"14d": 1209600, "30s": 30, "10m": 600, "2h": 7200, "1w": 604800, "500ms": 0.5, "1.5 hours": 5400, "7": 7}.items()
     ),
+    (units.limit, Limit(5, "tokens", 60), Limit(5, "tokens", 60)),
     (units.duration, 5, 5.0),
     (units.duration, 0, 0.0),
     *((units.size, text, count) for text, count in {"8 MiB": 8388608, "8MB": 8000000, "1.5KiB": 1536, "17 B": 17, "17": 17}.items()),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import UsageError
@@ -27,7 +28,8 @@ class Scripted:
 
     async def decide(self, facts: RequestFacts, /) -> Decision:
         self.calls.append(("decide", facts.id, facts.at))
-        return Decision(**{"id": facts.id, "at": facts.at, "account": "ab", "action": Action.ALLOW, "would": Action.ALLOW} | self._by_id.get(facts.id, {}))
+        plain = Decision(facts.id, facts.at, "ab", Action.ALLOW, Action.ALLOW)
+        return structs.replace(plain, **self._by_id.get(facts.id, {}))
 
     async def settle(self, decision: Decision, usage: Usage | None, at: float, /) -> None:
         self.calls.append(("settle", decision.id, at))

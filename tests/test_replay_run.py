@@ -11,11 +11,11 @@ import pytest
 from gateway_guard.decision import Action
 from gateway_guard.dialects import DIALECTS
 from gateway_guard.errors import RequestError, Unidentified, UnreadableBody
-from gateway_guard.facts import Done, Ending, Event, Identity, RequestFacts, Seen, Usage
+from gateway_guard.facts import Adopted, Cut, Done, Ending, Event, Identity, RequestFacts, Seen, Usage
 from gateway_guard.ports import Dialect
 from gateway_guard.replay import run as module
 from gateway_guard.replay.player import Player
-from gateway_guard.replay.run import NOT_GUARDED, Ended, Played, Step, Terms, Tracing, Undecided, outcome_of, play, play_trace, row_of
+from gateway_guard.replay.run import Ended, Played, Step, Terms, Tracing, outcome_of, play, play_trace, row_of
 from gateway_guard.trace.exchanges import Exchange, Response, TokenCounts
 from tests.logs import START, exchange
 from tests.test_replay_player import Scripted
@@ -30,18 +30,18 @@ class Bare:
         return DIALECTS["openai.chat"] if method == "POST" else None
 
     def recorded(  # noqa: PLR0917 - as an intake has it
-        self, ident: str, at: float, method: str, path: str, headers: Any, client: str, raw: bytes, identity: Identity | None
+        self, ident: str, at: float, method: str, path: str, headers: Any, client: str, raw: bytes, identity: Identity | None, *, passes: Any
     ) -> RequestFacts:
         trouble: dict[str, RequestError] = {"body": UnreadableBody("no"), "nobody": Unidentified("who?")}
         found = msgspec.json.decode(raw).get("trouble")
-        if found:
+        if found and not passes(trouble[found]):
             raise trouble[found]
         return RequestFacts(ident, at, identity or Identity("ab"), "openai.chat", input_tokens=30)
 
 
-def steps(log: Iterable[Exchange], terms: Terms | None = None, **by_id: dict[str, Any]) -> tuple[list[Step], Scripted]:
-    gate = Scripted(**by_id)
-    return list(play(log, Bare(), Player(gate), terms or Terms())), gate
+def steps(log: Iterable[Exchange], terms: Terms = Terms(), by_id: dict[str, dict[str, Any]] | None = None) -> tuple[list[Step], Scripted]:  # noqa: B008 - frozen
+    gate = Scripted(**by_id or {})
+    return list(play(log, Bare(), Player(gate), terms)), gate
 
 
 def test_a_request_is_played_then_ended() -> None:
@@ -62,29 +62,33 @@ def test_the_recorded_identity_is_handed_on() -> None:
     assert played.facts.identity == Identity("cd", plan="pro")
 
 
-UNDECIDED = {
-    "unreadable": ("body", Terms(), Undecided("invalid_request_body", "deny", False)),
-    "unreadable, shadow": ("body", Terms(shadow=True), Undecided("invalid_request_body", "deny", True)),
-    "unreadable, lenient": ("body", Terms(lenient=True), Undecided("invalid_request_body", "allow", True)),
-    "nobody": ("nobody", Terms(), Undecided("invalid_credentials", "deny", False)),
-    "nobody, lenient": ("nobody", Terms(lenient=True), Undecided("invalid_credentials", "deny", False)),
+EXCUSES: dict[str, tuple[str, Terms, str, bool]] = {
+    "unreadable": ("body", Terms(), "invalid_request_body", False),
+    "unreadable, shadow": ("body", Terms(shadow=True), "invalid_request_body", True),
+    "unreadable, lenient": ("body", Terms(lenient=True), "invalid_request_body", True),
+    "nobody": ("nobody", Terms(), "invalid_credentials", False),
+    "nobody, shadow": ("nobody", Terms(shadow=True), "invalid_credentials", True),
+    "nobody, lenient": ("nobody", Terms(lenient=True), "invalid_credentials", False),
 }
 
 
-@pytest.mark.parametrize(("trouble", "terms", "expected"), UNDECIDED.values(), ids=UNDECIDED)
-def test_what_the_guard_refuses_unread_is_told_as_live_does_it(trouble: str, terms: Terms, expected: Undecided) -> None:
-    (played,), gate = steps([exchange(1, trouble=trouble)], terms)
+@pytest.mark.parametrize(("trouble", "terms", "code", "excused"), EXCUSES.values(), ids=EXCUSES)
+def test_what_cannot_be_read_is_refused_or_excused_as_live_does_it(trouble: str, terms: Terms, code: str, excused: bool) -> None:
+    found, gate = steps([exchange(1, trouble=trouble)], terms)
+    played = found[0]
     assert isinstance(played, Played)
-    assert (played.facts, played.decision, played.undecided) == (None, None, expected)
-    assert gate.calls == []
+    assert (played.undecided, played.excused) == (("", (code,)) if excused else (code, ()))
+    assert bool(gate.calls) == excused
     row = row_of(played, "")
-    assert (row.id, row.action, row.served, row.reasons) == ("x1", expected.action, expected.served, [f"request.{expected.code}"])
+    assert (row.id, row.served) == ("x1", excused)
+    if not excused:
+        assert (row.action, row.enforced, row.reasons) == ("deny", True, [f"request.{code}"])
 
 
 def test_what_is_not_guarded_passes() -> None:
     (played,), _ = steps([msgspec.structs.replace(exchange(1), method="GET")])
     assert isinstance(played, Played)
-    assert played.undecided == NOT_GUARDED
+    assert (played.undecided, played.passed) == ("unguarded", True)
 
 
 TOLD = Usage(20, 10)
@@ -144,14 +148,14 @@ def traced(found: Iterable[Step]) -> list[Event]:
 
 def test_a_trace_does_not_depend_on_the_policy() -> None:
     assert traced(steps(LOG)[0])[0] == Seen(RequestFacts("x1", START + 1, Identity("ab"), "openai.chat", input_tokens=30))
-    dones = [[event for event in traced(steps(LOG, **by_id)[0]) if isinstance(event, Done)] for by_id in ({}, BY_ID)]
+    dones = [[event for event in traced(steps(LOG, by_id=by_id)[0]) if isinstance(event, Done)] for by_id in ({}, BY_ID)]
     assert dones[0] == dones[1]
 
 
 @pytest.mark.parametrize("by_id", [{}, BY_ID], ids=["calm", "strict"])
 def test_a_trace_is_played_as_its_log(by_id: dict[str, dict[str, Any]]) -> None:
     plain, gate = steps(LOG)
-    wanted, strict = steps(LOG, **by_id)
+    wanted, strict = steps(LOG, by_id=by_id)
     again = Scripted(**by_id)
     found = list(play_trace(traced(plain), Player(again), Terms()))
     assert again.calls == strict.calls
@@ -161,15 +165,22 @@ def test_a_trace_is_played_as_its_log(by_id: dict[str, dict[str, Any]]) -> None:
 
 def test_a_live_trace_without_ends_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPEN", 2)
-    seen = [Seen(msgspec.structs.replace(FACTS, id=f"x{n}")) for n in range(5)]
-    done = [Done(f"x{n}", START + 9, "ab", TOLD) for n in range(5)]
+    seen: list[Event] = [Seen(msgspec.structs.replace(FACTS, id=f"x{n}")) for n in range(5)]
+    done: list[Event] = [Done(f"x{n}", START + 9, "ab", TOLD) for n in range(5)]
     gate = Scripted()
     assert len(list(play_trace([*seen, *done], Player(gate), Terms()))) == 5 + 2
     assert [ident for what, ident, _ in gate.calls if what == "settle"] == ["x3", "x4"]
 
 
+def test_the_marks_of_views_are_handed_on_in_their_place() -> None:
+    told: list[Event] = []
+    events: list[Event] = [Seen(FACTS), Done("x1", START + 2, "ab", TOLD), Cut(START + 2, 1), Adopted(START + 3, 1)]
+    list(play_trace(events, Player(Scripted(), events=told.append), Terms()))
+    assert told == events
+
+
 def test_what_a_live_guard_refused_is_imputed_if_it_is_served_now() -> None:
-    events = [Seen(FACTS, "throttle"), Done("x1", START + 1, "ab", Usage(), 0, "refused")]
+    events: list[Event] = [Seen(FACTS, "throttle"), Done("x1", START + 1, "ab", Usage(), 0, "refused")]
     ended = list(play_trace(events, Player(Scripted()), Terms(output=99)))[-1]
     assert isinstance(ended, Ended)
     assert (ended.outcome.usage, ended.outcome.imputed) == (Usage(30, 99, estimated=True), True)

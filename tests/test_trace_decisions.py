@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import TrafficError, UsageError
@@ -25,7 +26,7 @@ PLAIN = {
 
 
 def decided(**changes: Any) -> Decision:
-    return Decision(**{"id": "x1", "at": 1.5, "account": "ab", "action": Action.ALLOW, "would": Action.ALLOW, "policy": "d1"} | changes)
+    return structs.replace(ALLOWED, **changes)
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -50,12 +51,10 @@ def test_a_row_shows_what_an_enforcing_policy_does(changes: dict[str, Any], expe
 
 
 def test_what_got_no_decision_has_a_row_too() -> None:
-    refused = undecided("x1", 1.5, "invalid_credentials", action="deny", served=False)
-    assert (refused.action, refused.enforced, refused.served, refused.wait_s, refused.reasons) == ("deny", True, False, None, ["request.invalid_credentials"])
-    shadowed = undecided("x1", 1.5, "invalid_credentials", action="deny", served=True)
-    assert (shadowed.action, shadowed.enforced, shadowed.served) == ("deny", False, True)
-    passed = undecided("x1", 1.5, "unguarded", action="allow", served=True)
-    assert (passed.action, passed.enforced, passed.served) == ("allow", True, True)
+    refused = undecided("x1", 1.5, "invalid_credentials", passed=False)
+    assert (refused.action, refused.served, refused.wait_s, refused.reasons) == ("deny", False, None, ["request.invalid_credentials"])
+    passed = undecided("x1", 1.5, "unguarded", passed=True)
+    assert (passed.action, passed.served, passed.wait_s) == ("allow", True, 0.0)
 
 
 @pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.zst", "d.jsonl.gz", "d.parquet"])

@@ -12,7 +12,6 @@ import pytest
 import zstandard
 
 from gateway_guard.errors import TrafficError, UsageError
-from gateway_guard.trace import output as module
 from gateway_guard.trace.output import Output
 
 
@@ -120,7 +119,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     output = Output(tmp_path / "a")
     output.write(b"x")
     with pytest.raises(TrafficError, match="a: cannot be written: No space left on device"):

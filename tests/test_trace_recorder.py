@@ -18,7 +18,7 @@ from gateway_guard.identity.credentials import hide
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.trace import recorder as module
 from gateway_guard.trace.decisions import read_decisions, row
-from gateway_guard.trace.exchanges import Exchange, read
+from gateway_guard.trace.exchanges import Exchange, line, read
 from gateway_guard.trace.recorder import Recorder
 from gateway_guard.trace.recording import Recording, exchange_of
 
@@ -31,7 +31,8 @@ def hidden(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, byte
 
 
 def recorder(folder: Path, **more: Any) -> Recorder:
-    return Recorder(**{"exchanges": folder / "log.jsonl.zst", "hide": hidden, "number": NAMES.number} | more)
+    arguments: dict[str, Any] = {"exchanges": folder / "log.jsonl.zst", "hide": hidden, "number": NAMES.number}
+    return Recorder(**arguments | more)
 
 
 def recording(ticket: int, ident: str = "x", body: bytes = b'{"a":1}', **more: Any) -> Recording:
@@ -63,7 +64,9 @@ def test_an_exchange_is_written_as_it_was(tmp_path: Path) -> None:
 
 BODIES = {
     "several lines": (b'{\n"a": "x\\ny"\r\n}', b'{ "a": "x\\ny"  }'),
-    "none": (b"", b"null"),
+    "none": (b"", b'""'),
+    "another value": (b'"text"', b'"\\"text\\""'),
+    "null": (b"null", b'"null"'),
     "no JSON": (b'{"a', b'"{\\"a"'),
     "not UTF-8": (b'{"a":"\xff"}', '"{\\"a\\":\\"\u00ff\\"}"'.encode()),
     "nested": (b"[" * 100_000, b'"' + b"[" * 100_000 + b'"'),
@@ -74,8 +77,9 @@ BODIES = {
 def test_any_body_stays_on_its_line(body: bytes, kept: bytes) -> None:
     exchange = exchange_of(recording(1, body=body), hidden)
     assert bytes(exchange.body) == kept
+    assert exchange.octets == body.translate(bytes.maketrans(b"\r\n", b"  ") if body[:1] == b"{" and kept[:1] == b"{" else None)
     json.loads(kept)
-    assert b"\n" not in module.exchanges.line(exchange)[:-1]
+    assert b"\n" not in line(exchange)[:-1]
 
 
 def test_lines_are_in_the_order_of_deciding_whatever_the_order_of_ending(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 
 from gateway_guard.errors import UsageError
-from gateway_guard.trace import rotation as module
 from gateway_guard.trace.lines import Lines
 from gateway_guard.trace.rotation import RotatingFile
 
@@ -94,7 +94,7 @@ def test_two_processes_take_different_numbers_and_spare_each_others_open_file(tm
 
 def test_a_number_that_is_just_being_taken_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "log.000001.jsonl").write_text("another process was first")
-    monkeypatch.setattr(module.os, "listdir", lambda _: [])
+    monkeypatch.setattr(os, "listdir", lambda _: [])
     file = RotatingFile(tmp_path / "log.jsonl", rotate=10, keep=5)
     file.append(b"x\n")
     file.close()
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_whole_lines_and_later_ones_go_on(tmp_path: Path, nam
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "write", half)
+        patch.setattr(os, "write", half)
         with pytest.raises(OSError, match="No space left"):
             file.append(b"two\n")
     file.append(b"three\n")
@@ -146,7 +146,7 @@ def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(module.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     file = RotatingFile(tmp_path / "log.jsonl", rotate=10, keep=2)
     file.append(b"one\n")
     file.close()

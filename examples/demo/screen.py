@@ -74,7 +74,7 @@ class Screen:
 
     def table(self, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
         """Figures."""
-        table = Table(box=None, padding=(0, 2), header_style="bold")
+        table = Table(box=None, padding=(0, 1), header_style="bold")
         for number, head in enumerate(heads):
             table.add_column(head, justify="right" if number else "left", no_wrap=True)
         for row in rows:

@@ -21,14 +21,17 @@ import numpy as np
 
 from gateway_guard.analysis.graph import Graph, connected
 from gateway_guard.analysis.settings import Settings
-from gateway_guard.analysis.tokens import FAMILY_NAMES, Flags, Floats, Indices, starts
+from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SLOT_OF, SLOTS, STRONGEST, Flags, Floats, Indices, Kind, starts
 
 F = len(FAMILY_NAMES)
 CEILING = 6.0
 _ENOUGH = 3.0
+_FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
+for _kind in Kind:
+    _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
 _PRIOR = 1.0
 _SPEAKS = 0.4
-_DOUBT = 0.01
+_DOUBT = 0.001
 _ROUNDS = 5
 _ALIKE = 0.5
 _MARGIN = 3.0
@@ -95,7 +98,7 @@ def weigh(graph: Graph, label: Indices) -> Weights:
 
 
 def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tuple[Indices, Indices, Indices, Floats]:
-    """(account, cluster, family, weight) for every edge and every cluster for which its token speaks."""
+    """(account, cluster, slot, weight) for every edge and every cluster for which its token speaks."""
     account, token = graph.account[edges], graph.token[edges]
     low, high = np.searchsorted(weights.token, token), np.searchsorted(weights.token, token, side="right")
     times = high - low
@@ -104,15 +107,28 @@ def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tup
     owner, cluster = account[edge], weights.cluster[place]
     share = np.where(label[owner] == cluster, weights.inside[place], weights.outside[place])
     usual = np.maximum(weights.elsewhere[place], graph.expected[edges][edge])
-    return owner, cluster, graph.family[token[edge]], np.maximum(np.log(share / usual), 0.0)
+    weight = np.log(share / usual)
+    says = weight > _SPEAKS
+    return owner[says], cluster[says], SLOT_OF[graph.kind[token[edge[says]]]], weight[says]
+
+
+def _table(group: Indices, slot: Indices, weight: Floats, groups: int) -> Floats:
+    """Evidence by family for each group: of every slot the strongest few tokens, and no family more than the ceiling."""
+    order = np.lexsort((-weight, slot, group))
+    group, slot, weight = group[order], slot[order], weight[order]
+    place = np.arange(len(order))
+    rank = place - np.maximum.accumulate(np.where(starts(group * SLOTS + slot), place, 0))
+    strong = rank < STRONGEST[slot]
+    flat = np.bincount(group[strong] * F + _FAMILY_OF_SLOT[slot[strong]], weights=weight[strong], minlength=groups * F)
+    return np.minimum(flat.reshape(groups, F), CEILING)
 
 
 def _claims(graph: Graph, label: Indices, weights: Weights, settings: Settings) -> tuple[Indices, Indices, Floats]:
     """(account, cluster, evidence) wherever the account's own evidence is enough to be a member."""
     clusters = int(label.max(initial=-1)) + 1
-    owner, cluster, family, weight = _spread(graph, label, weights, graph.open[graph.account])
+    owner, cluster, slot, weight = _spread(graph, label, weights, graph.open[graph.account])
     pair, group = np.unique(owner * max(clusters, 1) + cluster, return_inverse=True)
-    table = np.minimum(np.bincount(group * F + family, weights=weight, minlength=len(pair) * F).reshape(-1, F), CEILING)
+    table = _table(group, slot, weight, len(pair))
     account, cluster = pair // max(clusters, 1), pair % max(clusters, 1)
     size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
     odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - _DOUBT) / _DOUBT)
@@ -146,7 +162,6 @@ def _merged(label: Indices, account: Indices, cluster: Indices, evidence: Floats
 
 def _own(graph: Graph, label: Indices, weights: Weights) -> Floats:
     """Each member's evidence by family, capped."""
-    owner, cluster, family, weight = _spread(graph, label, weights, label[graph.account] >= 0)
+    owner, cluster, slot, weight = _spread(graph, label, weights, label[graph.account] >= 0)
     mine = label[owner] == cluster
-    table = np.bincount(owner[mine] * F + family[mine], weights=weight[mine], minlength=len(label) * F)
-    return np.minimum(table.reshape(len(label), F), CEILING)
+    return _table(owner[mine], slot[mine], weight[mine], len(label))

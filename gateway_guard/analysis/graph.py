@@ -28,7 +28,7 @@ _MOST_PARTIES = 12
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it · for each token
-    its name, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it · `n` accounts that are active ·
+    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it · `n` accounts that are active ·
     `open` accounts that may be found (not verified, not idle).
     """
 
@@ -36,6 +36,7 @@ class Graph:
     token: Indices
     expected: Floats
     names: Numbers
+    kind: Indices
     family: Indices
     sharers: Indices
     usual: Floats
@@ -63,6 +64,7 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
         token=token,
         expected=np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named, usual[token])),
         names=names[keep],
+        kind=kinds(names[keep]),
         family=FAMILY_OF[kinds(names[keep])],
         sharers=sharers[keep],
         usual=usual,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gateway_guard.analysis.journal import FIXED, VARIABLE, Journal, Newcomers, indices, numbers, times
 from gateway_guard.analysis.settings import Settings
-from gateway_guard.analysis.tokens import CAPS, Flags, Floats, Indices, Numbers, kinds, postings, split, starts, tokens
+from gateway_guard.analysis.tokens import CAPS, Flags, Floats, Indices, Kind, Numbers, kinds, postings, split, starts, tokens
 
 Counts = NDArray[np.float32]
 
@@ -215,7 +215,7 @@ def _noted(profiles: Profiles, posting: Numbers, count: Indices, seen: NDArray[n
 def _within(posting: Numbers, weight: NDArray[np.float32], seen: NDArray[np.uint32], touched: Flags) -> Flags:
     """What stays of each profile: of every kind the tokens that others share, then the more frequent, then the more recent, then the smaller hash.
 
-    The last rule is what lets two accounts keep the same ones: a sample by hash is the same sample everywhere.
+    The last rule lets two accounts keep the same ones: a sample by hash is the same sample everywhere.
     """
     token, account = split(posting)
     keep = np.ones(len(posting), np.bool_)
@@ -227,7 +227,10 @@ def _within(posting: Numbers, weight: NDArray[np.float32], seen: NDArray[np.uint
     place, group, kind = place[over], group[over], kind[over]
     begin = starts(token)
     sharers = np.bincount(np.cumsum(begin) - 1)[(np.cumsum(begin) - 1)[place]]
-    order = np.lexsort((token[place], ~seen[place], -weight[place], sharers < 2, group))
+    sampled = kind == Kind.TEMPLATE  # by hash alone: what is kept of the requests must be a fair sample, or repeats would look frequent
+    rarity = np.where(sampled, False, sharers < 2)
+    often, recent = np.where(sampled, 0.0, -weight[place]), np.where(sampled, 0, ~seen[place])
+    order = np.lexsort((token[place], recent, often, rarity, group))
     rank = np.arange(len(order)) - np.maximum.accumulate(np.where(starts(group[order]), np.arange(len(order)), 0))
     keep[place[order]] = rank < CAPS[kind[order]]
     return keep

@@ -104,8 +104,9 @@ def _distinct(profiles: Profiles, label: Indices, clusters: int) -> Floats:
     asked = np.bincount(group, weights=np.maximum(profiles.weight[mine].astype(np.float64), 0.0), minlength=clusters)
     order = np.lexsort((token[mine], group))
     new = starts(token[mine][order]) | starts(group[order])
-    # Weights fade with time; a request that was made once counts one at the most.
-    once = np.bincount(group[order][new], weights=np.minimum(profiles.weight[mine][order][new], 1.0), minlength=clusters)
+    # A weight fades with time, a request made once counts at most one: both sides of the ratio fade alike.
+    largest = np.maximum.reduceat(profiles.weight[mine][order].astype(np.float64), np.flatnonzero(new)) if len(order) else np.zeros(0)
+    once = np.bincount(group[order][new], weights=np.minimum(largest, 1.0), minlength=clusters)
     return np.where(asked >= 5.0, np.minimum(once / np.maximum(asked, 1e-9), 1.0), np.nan)
 
 
@@ -164,8 +165,8 @@ def scored(found: Pooled, norms: Norms) -> Scores:
     return Scores(
         interchangeable=np.where(told, alike, 0.0).sum(axis=0) / np.maximum(told.sum(axis=0), 1) * 2,
         elicits=np.clip(_odds(found.asks) - _odds(np.full_like(found.asks, norms.asks)), 0.0, _MOST),
-        never_repeats=np.where(np.isfinite(found.distinct), np.log((1 - norms.distinct + _FLOOR) / (1 - np.nan_to_num(found.distinct, nan=0.0) + _FLOOR)), 0.0),
-        many_faces=np.where(found.cards >= 3, np.log1p(found.faces * 20), 0.0),
+        never_repeats=np.where(np.isfinite(found.distinct), np.log((1 - norms.distinct + _FLOOR) / (1 - np.nan_to_num(found.distinct, nan=0.0) + _FLOOR)), 0.0).clip(0.0) / 2,
+        many_faces=np.minimum(np.log1p(found.cards) * np.minimum(found.faces * 3, 1.0), _MOST),
         passed_on=np.where(found.passed_on > 0, np.log1p(found.passed_on * 50), 0.0),
     )
 

@@ -54,7 +54,7 @@ class Kind(enum.IntEnum):
 KINDS = 32
 _FAMILIES: dict[Kind, Family] = {
     Kind.PAYMENT: "identity",
-    Kind.SIGNUP: "identity",
+    Kind.SIGNUP: "network",
     Kind.MAIL: "identity",
     Kind.BORN: "identity",
     Kind.AGE: "identity",
@@ -78,6 +78,32 @@ FAMILY_NAMES: tuple[Family, ...] = ("content", "conversation", "rhythm", "networ
 FAMILY_OF: Indices = np.zeros(KINDS, dtype=np.int64)
 for _kind, _family in _FAMILIES.items():
     FAMILY_OF[_kind] = FAMILY_NAMES.index(_family)
+
+# Kinds that say the same thing in other words share a slot, of which only the strongest few tokens speak: the sentence, the sketch and the
+# masked template of one prompt are one coincidence, and so are the address that an account signed up from and the one that it asks from.
+SLOTS = 16
+SLOT_OF: Indices = np.zeros(KINDS, dtype=np.int64)
+for _slot, _members in enumerate(
+    (
+        (Kind.SENTENCE, Kind.SKETCH, Kind.TEMPLATE, Kind.SYSTEM),
+        (Kind.ELICITS,),
+        (Kind.THREAD, Kind.BLOB),
+        (Kind.NETWORK, Kind.SIGNUP),
+        (Kind.CLIENT, Kind.VERSION),
+        (Kind.SHAPE,),
+        (Kind.TOOLS,),
+        (Kind.ODD,),
+        (Kind.MODEL,),
+        (Kind.PAYMENT,),
+        (Kind.MAIL,),
+        (Kind.BORN,),
+        (Kind.AGE,),
+        (Kind.PLAN,),
+    )
+):
+    SLOT_OF[list(_members)] = _slot
+STRONGEST: Indices = np.ones(SLOTS, dtype=np.int64)
+STRONGEST[[SLOT_OF[Kind.SENTENCE], SLOT_OF[Kind.THREAD], SLOT_OF[Kind.NETWORK]]] = (3, 4, 2)
 
 # How many tokens of a kind one profile keeps.
 CAPS: Indices = np.full(KINDS, 4, dtype=np.int64)

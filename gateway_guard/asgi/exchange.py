@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
-from gateway_guard.asgi.respond import limit_headers, refuse, refuse_unread, start_with
+from gateway_guard.asgi.respond import DEGRADED, RawHeaders, limit_headers, refuse, refuse_unread, start_with
 from gateway_guard.decision import Decision
+from gateway_guard.dialects.body import parse
+from gateway_guard.dialects.degrade import degrade
 from gateway_guard.errors import BodyTooLarge, RequestError
 from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
 from gateway_guard.ports import Dialect, Meter
@@ -35,7 +38,7 @@ class Exchange:
 
     __slots__ = (
         "_began", "_body", "_client", "_decision", "_dialect", "_engine", "_facts", "_first",
-        "_headers", "_id", "_meter", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
+        "_headers", "_id", "_meter", "_notice", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
     )  # fmt: skip
 
     def __init__(self, engine: Engine, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
@@ -56,6 +59,7 @@ class Exchange:
         self._raw = b""
         self._peer: str = (scope.get("client") or ("",))[0]
         self._ticket = 0
+        self._notice: RawHeaders = []
 
     async def run(self, app: ASGIApp) -> None:
         """Guard one request to `app`."""
@@ -148,11 +152,18 @@ class Exchange:
             if decision.wait and not await self._waited(decision.wait):
                 ending = "left"
                 return
+            if decision.profile:
+                self._degrade(decision.profile)
             if self._engine.sink is not None:
                 # The fingerprint is taken once the application waits for its model, not before the request reaches it.
                 asyncio.get_running_loop().call_soon(self._fingerprint)
             await app(self._scope, self._body.receive, self._pass_on)
             ending = "done"
+        except RequestError as error:
+            if self._status:
+                raise
+            ending = "refused"
+            await refuse_unread(self._send, self._dialect, error, self._id)
         except OSError:
             # Servers signal a client that has gone by an OSError from `send`.
             ending = "left"
@@ -162,6 +173,18 @@ class Exchange:
             raise
         finally:
             await self._finish(decision, ending)
+
+    def _degrade(self, name: str) -> None:
+        """Send the model server a request for less. What could not be read cannot be degraded and is refused."""
+        profile = self._engine.gate.rules.policy.profiles.get(name)
+        if profile is None:
+            return
+        parsed = parse(self._body.raw(), duplicates="rewrite")
+        degraded = degrade(self._dialect.name, parsed.body, max_tokens=profile.max_tokens, strip=profile.strip)
+        if degraded.changes:
+            self._rewrite(orjson.dumps(degraded.body))
+        if profile.notice and degraded.changes:
+            self._notice = [(DEGRADED, ", ".join(degraded.changes).encode())]
 
     async def _waited(self, seconds: float) -> bool:
         """Hold the request. False when the client left meanwhile."""
@@ -184,7 +207,7 @@ class Exchange:
         if kind == "http.response.start":
             self._start(message)
             assert self._decision is not None  # noqa: S101 - decided before anything is passed on
-            message = start_with(message, limit_headers(self._dialect, self._decision))
+            message = start_with(message, limit_headers(self._dialect, self._decision) + self._notice)
         elif kind == "http.response.body" and self._meter is not None:
             if not self._first:
                 self._first = self._engine.clock()

@@ -16,6 +16,7 @@ from gateway_guard.quota import Charge
 
 RawHeaders = list[tuple[bytes, bytes]]
 DECISION = b"x-gateway-guard-decision"
+DEGRADED = b"x-gateway-guard-degraded"
 CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "access_denied")}
 
 

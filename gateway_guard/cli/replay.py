@@ -81,6 +81,7 @@ def _play(stage: Stage, decisions: str, report: str, trace: str) -> None:
 
     session = Session(stage)
     with ExitStack() as stack:
+        stack.callback(stage.source.close)
         file = stack.enter_context(Output(report)) if report else None
         ended, seconds = _run(session, stage, Outputs(decisions, trace))
         if isinstance(ended, GuardError) and not session.tally.first:

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from gateway_guard.dialects.words import printable
 from gateway_guard.errors import BodyTooLarge, UnreadableBody
 
 # Above this length counting colons twice costs more than parsing again.
@@ -52,7 +53,7 @@ def parse(raw: bytes, *, duplicates: Duplicates = "refuse") -> Parsed:
         return Parsed(body, raw)
     if duplicates == "rewrite":
         return Parsed(body, written)
-    raise UnreadableBody(f"The request body has the key {_shown(key)} more than once in one object. Send each key once.")
+    raise UnreadableBody(f"The request body has the key '{printable(key)}' more than once in one object. Send each key once.")
 
 
 def decoded(raw: bytes, encoding: str, limit: int) -> bytes:
@@ -61,7 +62,7 @@ def decoded(raw: bytes, encoding: str, limit: int) -> bytes:
     if name in {"gzip", "x-gzip"}:
         return gunzip(raw, limit)
     if name not in {"", "identity"}:
-        raise UnreadableBody(f"The Content-Encoding {_shown(name)} is not supported. Send the body as it is, or with gzip.")
+        raise UnreadableBody(f"The Content-Encoding '{printable(name)}' is not supported. Send the body as it is, or with gzip.")
     if len(raw) > limit:
         raise _too_large(limit)
     return raw
@@ -143,8 +144,3 @@ def _too_large(limit: int) -> BodyTooLarge:
 def _kind(value: Any) -> str:
     names = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
     return names[type(value)]
-
-
-def _shown(text: str) -> str:
-    """Text of the caller's in a message: short, printable, quoted."""
-    return ascii(text if len(text) <= 64 else text[:61] + "...")

@@ -84,4 +84,5 @@ def brief(value: float) -> str:
 
 def printable(name: str) -> str:
     """A caller's key, fit for a message, a header and a log line."""
-    return ascii(name if len(name) <= 64 else name[:61] + "...")[1:-1]
+    shown = ascii(name[:65])[1:-1]
+    return shown if len(shown) <= 64 else shown[:61] + "..."

@@ -12,9 +12,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 AGENT = 256
 MOST = 64
-_CUT = re.compile(r"[/ v(]+\d| ?\(")
+# Headers that belong to one hop (RFC 9110, section 7.6.1) or to the framing: never the program's own.
+_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"transfer-encoding", b"content-length", b"host"})
+_CUT = re.compile(r"[/ v(]\d| \(")
 _PRODUCT = re.compile(r"([A-Za-z][\w.-]{0,40})/(\d[\w.]{0,24})")
-_VERSION = re.compile(r"\d[\w.]{0,24}")
+_VERSION = re.compile(r"(?<=[/ v(])\d[\w.]{0,24}")
+_HISTORY = frozenset({"Mozilla", "AppleWebKit", "Safari", "Gecko"})
 # Product names that say nothing by themselves: all names of the line are taken together.
 _PLAIN = frozenset({"mozilla", "python", "dalvik", "java", "node", "ruby"})
 
@@ -39,18 +42,19 @@ def program(values: Mapping[bytes, bytes]) -> Program:
     """What the user-agent says."""
     agent = values.get(b"user-agent", b"")[:AGENT].decode("latin-1")
     cut = _CUT.search(agent)
-    family = (agent[: cut.start()] if cut else agent).strip().lower()
+    family = (agent[: cut.start()] if cut else agent).strip(" /(").lower()
     if family in _PLAIN:
         names = [name.lower() for name, _ in _PRODUCT.findall(agent)]
         family = " ".join(names) or family
-    told = values.get(b"x-stainless-package-version", b"")[:32].decode("latin-1")
-    return Program(family, told or _told(agent), agent)
+    package = values.get(b"x-stainless-package-version", b"")[:32].decode("latin-1")
+    told = _told(agent)
+    return Program(family, f"{told} {package}".strip() if package != told else told, agent)
 
 
 def _told(agent: str) -> str:
+    """The first version; in a browser's line, which begins with history, the first that is its own."""
     if agent.startswith("Mozilla/"):
-        browser = [version for name, version in _PRODUCT.findall(agent) if name.lower() not in ("mozilla", "applewebkit", "safari")]
-        return browser[0] if browser else ""
+        return next((version for name, version in _PRODUCT.findall(agent) if name not in _HISTORY), "")
     found = _VERSION.search(agent)
     return found[0] if found else ""
 
@@ -60,7 +64,7 @@ class ClientShape:
 
     def __init__(self, proxy_headers: Iterable[str], keyed: Keyed) -> None:
         listed = [name.lower().encode() for name in proxy_headers]
-        self._names = frozenset(name for name in listed if not name.endswith(b"*"))
+        self._names = _HOP | {name for name in listed if not name.endswith(b"*")}
         self._starts = tuple(name[:-1] for name in listed if name.endswith(b"*"))
         self._keyed = keyed
 

@@ -19,13 +19,12 @@ AT_EACH_END = 4
 SKETCHED = 64
 MASKED = 600
 _SLOT = re.compile(r'"[^"\n]{1,200}"|“[^”\n]{1,200}”|https?://\S+')
-_NAME = re.compile(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ]\w*")
 
 
 def masked(turn: str) -> bytes:
     """The letters of a short text without what fills its slots: quoted pieces, addresses, and names (where capitals mean names, as they do not in German)."""
     turn = _SLOT.sub(" ", turn)
-    named, count = _NAME.subn(" ", turn)
+    named, count = text.NAME.subn(" ", turn)
     return text.letters(text.folded(named if count * 5 <= turn.count(" ") + 1 else turn))
 
 

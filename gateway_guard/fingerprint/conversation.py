@@ -59,4 +59,4 @@ def _start(said: Sequence[_Said], end: int) -> int | None:
 
 def blobs(found: Sequence[str], keyed: Keyed) -> tuple[int, ...]:
     """Numbers of the last few opaque blobs."""
-    return tuple(keyed.number("blob", (blob[:_BLOB_EDGE] + blob[-_BLOB_EDGE:]).encode("utf-8", "replace")) for blob in found[-LINKS:] if blob)
+    return tuple(keyed.number("blob", f"{len(blob)} {blob[:_BLOB_EDGE]}{blob[-_BLOB_EDGE:]}".encode("utf-8", "replace")) for blob in found[-LINKS:] if blob)

@@ -20,7 +20,7 @@ _Text = TypeVar("_Text", bytes, str)
 
 
 class Elicits:
-    """Finds the families of a list: one look at each word of a passage; where a first cue's word is there, at all cues whose longest word (or first sign) is."""
+    """Finds the families of a list: one look at each word of a passage; if a first cue's is there, at all cues whose longest word or first sign is."""
 
     def __init__(self, families: Iterable[ElicitFamily]) -> None:
         self._families: list[tuple[int, int, int, int]] = []  # bit, needs, kind of the first cue, all kinds

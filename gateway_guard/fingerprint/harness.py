@@ -16,13 +16,18 @@ class Harness:
 
     def __init__(self, prompts: Iterable[str], blocks: Iterable[str], tools: Iterable[str]) -> None:
         self._longest: dict[bytes, int] = {}
-        for part in (part for prompt in prompts for part in text.folded(prompt).split(b"\n")):
+        for prompt in prompts:
+            self._learn(prompt)
+            self._learn(text.impersonal(prompt))
+        self.blocks = tuple(blocks)
+        self.tools = frozenset(tools)
+
+    def _learn(self, prompt: str) -> None:
+        for part in text.folded(prompt).split(b"\n"):
             sentence = text.letters(part)
             if len(sentence) >= SHORTEST:
                 opening = sentence[:OPENING]
                 self._longest[opening] = max(self._longest.get(opening, 0), len(sentence) + SLACK)
-        self.blocks = tuple(blocks)
-        self.tools = frozenset(tools)
 
     def knows(self, sentence: bytes) -> bool:
         """Whether this sentence (given without gaps) is a known one, or a version of it."""

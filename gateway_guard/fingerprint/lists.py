@@ -18,8 +18,9 @@ class ElicitFamily(msgspec.Struct, frozen=True):
 
 
 class Lists(msgspec.Struct, frozen=True):
-    """`prompts` what harnesses send for everybody, whole or in sentences · `blocks` tags between which they put text · `tools` names of theirs · `families` of elicitation ·
-    `proxy_headers` names that proxies add or change (a trailing `*` stands for any ending) · `ja4` name of the header that holds the TLS fingerprint.
+    """`prompts` what harnesses send for everybody, whole or in sentences · `blocks` tags between which they put text · `tools` names of theirs ·
+    `families` of elicitation · `proxy_headers` names that proxies add or change (a trailing `*` stands for any ending) ·
+    `ja4` name of the header that holds the TLS fingerprint.
     """
 
     prompts: tuple[str, ...] = ()

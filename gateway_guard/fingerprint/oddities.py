@@ -1,7 +1,7 @@
 """Contradictions in what a client says of itself.
 
-Equal headers are cheap to copy; the copier's slips remain. Each bit below is something that the real program never sends, as far as is publicly known; a proxy on the
-way may still cause one, so a single bit is a hint and no more.
+Equal headers are cheap to copy; the copier's slips remain. Each bit below is something that the real program never sends, as far as is publicly known.
+A proxy on the way may still cause one, so a single bit is a hint and no more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ _X = b"x-stainless-"
 _ALWAYS = tuple(_X + name for name in (b"lang", b"package-version", b"os", b"arch", b"runtime", b"runtime-version"))
 _SDK = re.compile(r"^(?:Async)?(OpenAI|Anthropic)/(Python|JS|Go|Java|Kotlin|Ruby) (\S{1,40})")
 _LANGS = {"Python": b"python", "JS": b"js", "Go": b"go", "Java": b"java", "Kotlin": b"kotlin", "Ruby": b"ruby"}
-_RUNTIMES = {b"cpython": b"python", b"pypy": b"python", b"node": b"js", b"deno": b"js", b"bun": b"js", b"edge": b"js", b"go": b"go", b"ruby": b"ruby", b"jruby": b"ruby"}
+_RUNTIMES = {
+    b"cpython": b"python",
+    b"pypy": b"python",
+    b"node": b"js",
+    b"deno": b"js",
+    b"bun": b"js",
+    b"edge": b"js",
+    b"go": b"go",
+    b"ruby": b"ruby",
+    b"jruby": b"ruby",
+}
 _VERSIONS = {b"cpython": re.compile(rb"\d+\.\d+[\w.+]*$|unknown$"), b"node": re.compile(rb"v\d+\.\d+\.\d+|unknown$"), b"go": re.compile(rb"go\d|devel")}
 _SYSTEMS = (b"MacOS", b"Linux", b"Windows", b"FreeBSD", b"OpenBSD", b"iOS", b"Android", b"Unknown", b"Other:", b"other:")
 _UA_SYSTEMS = ((b"Windows", "Windows"), (b"macOS", "Mac"), (b"Android", "Android"), (b"Linux", "Linux"), (b"Chrome OS", "CrOS"))

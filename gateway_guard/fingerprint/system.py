@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,15 +13,10 @@ from gateway_guard.fingerprint.keyed import Keyed
 SYSTEM_EDGE = 4000
 OWN_LINE = 8
 TOOLS = 128
-# Dates and names differ between people who share a prompt.
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
-_DATE = re.compile(rf"\b\d{{1,2}}\.? {_MONTH}\b|\b{_MONTH}\.? \d{{1,4}}\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
-_NAME = re.compile(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ]\w*(?: [A-ZÀ-Þ]\w*)*")
-_PATH = re.compile(r"(?<![\w<])(?:[A-Za-z]:\\|~/|/(?=[A-Za-z]))[^\s<>\"']*|https?://\S+")
 
 
 class SystemMark(NamedTuple):
-    """`system` number of the caller's own text, 0 = none · `rules` numbers of its sentences, in the same domain as those of the current turn · `fold` the own text, folded."""
+    """`system` number of the caller's own text, 0 = none · `rules` numbers of its sentences, in one domain with the turn's · `fold` that text, folded."""
 
     system: int
     rules: tuple[int, ...]
@@ -34,17 +28,13 @@ NOTHING = SystemMark(0, (), b"")
 
 def mark(prompt: str, harness: Harness, keyed: Keyed) -> SystemMark:
     """What a system prompt says beyond its harness."""
-    head, tail = text.edges(_masked(text.without_blocks(prompt, harness.blocks)), SYSTEM_EDGE)
+    head, tail = text.edges(text.impersonal(text.without_blocks(prompt, harness.blocks)), SYSTEM_EDGE)
     own = [part for part in (head + tail).split(b"\n") if len(part) >= OWN_LINE and not harness.knows(text.letters(part))]
     lines = [line for part in own if len(line := text.letters(part)) >= OWN_LINE]
     if sum(map(len, lines)) < text.SENTENCE:
         return NOTHING
     fold = b"\n".join(own)
     return SystemMark(keyed.number("system", b"\n".join(lines)), templates(fold, harness, keyed), fold)
-
-
-def _masked(prompt: str) -> str:
-    return _NAME.sub(" ", _DATE.sub(" ", _PATH.sub(" ", prompt)))
 
 
 def tools(found: Any, harness: Harness, keyed: Keyed) -> int:

@@ -27,7 +27,8 @@ _Client = tuple[int, int, int]
 class Fingerprinter:
     """Pure: the same key, lists, reading and headers give the same integers on every machine.
 
-    What recurs in nearly every request (system prompts, header sets) is worked out once and remembered by digest; forgetting it changes nothing but the time it takes.
+    What recurs in nearly every request (system prompts, header sets) is worked out once and remembered, prompts by digest;
+    forgetting changes nothing but the time it takes.
     """
 
     def __init__(self, key: bytes, lists: Lists) -> None:
@@ -45,7 +46,7 @@ class Fingerprinter:
         keyed, harness = self._keyed, self._harness
         client, version, odd = self._client(headers)
         system, rules, asked = self._system(reading.system)
-        turn = text.without_code(text.without_blocks(reading.current, harness.blocks))
+        turn = text.without_code(text.without_blocks(text.clipped(reading.current), harness.blocks))
         head, tail = text.edges(turn)
         letters = text.letters(head + tail)
         return Fingerprint(
@@ -69,6 +70,7 @@ class Fingerprinter:
         """Number, sentences and elicitation of a system prompt."""
         if not prompt:
             return 0, (), 0
+        prompt = text.clipped(prompt)
         digest = self._keyed.digest("memory", prompt.encode("utf-8", "replace"))
         found = self._systems.get(digest)
         if found is None:
@@ -89,8 +91,8 @@ class Fingerprinter:
         return found
 
     def _parameters(self, reading: Reading) -> int:
-        names = sorted({name for name in reading.parameters if name not in _MATERIAL})
-        return self._keyed.number("shape", "\n".join([str(int(reading.asks)), *names[:64]]).encode("utf-8", "replace"))
+        names = sorted({name[:VALUE] for name in reading.parameters[:MOST] if name not in _MATERIAL})
+        return self._keyed.number("shape", "\n".join([str(int(reading.asks)), *names]).encode("utf-8", "replace"))
 
 
 def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:

@@ -1,7 +1,7 @@
 """Text made comparable: case, digits, punctuation and layout folded away, cut into sentences.
 
-Only the first and last `EDGE` characters are looked at: an instruction that is sent with ever new material stands before or after it,
-and what stands in the middle of a book costs nothing. Everything here is linear in the text.
+Only the first and last `EDGE` characters count (blocks and code are taken out of the first and last `REACH` before that): an instruction that is sent
+with ever new material stands before or after it. Everything here is linear in the text and bounded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 EDGE = 2000
+REACH = 16_000
 SENTENCE = 20
 _ENDS = b".!?:;\n\r\x0b\x0c"
+
+
+# A word with a capital in mid-sentence.
+NAME = re.compile(r"(?<=[a-zà-ÿ,&] )[A-ZÀ-Þ][a-zà-ÿ]\w*")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
+_DATE = re.compile(rf"\b\d{{1,2}}\.? {_MONTH}\b|\b{_MONTH}\.? \d{{1,4}}\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
+_PLACE = re.compile(r"(?<![\w<])(?:[A-Za-z]:\\|~/|/(?=[A-Za-z]))[^\s<>\"']*|https?://\S+")
 
 
 def _fold(code: int) -> int:
@@ -49,7 +57,13 @@ _WIDE = tuple(
 # Letters that look like others (full width, circled, mathematical) or are put together from parts.
 _DISGUISED = tuple(
     re.compile(pattern, re.DOTALL)
-    for pattern in (rb"\xef(?:\xbc[\x90-\x99\xa1-\xba]|\xbd[\x81-\x9a])", rb"\xe2[\x91-\x93][\x80-\xbf]", rb"\xf0\x9d[\x90-\x9f][\x80-\xbf]", rb"\xcc[\x80-\xbf]", rb"\xcd[\x80-\xaf]")
+    for pattern in (
+        rb"\xef(?:\xbc[\x90-\x99\xa1-\xba]|\xbd[\x81-\x9a])",
+        rb"\xe2[\x91-\x93][\x80-\xbf]",
+        rb"\xf0\x9d[\x90-\x9f][\x80-\xbf]",
+        rb"\xcc[\x80-\xbf]",
+        rb"\xcd[\x80-\xaf]",
+    )
 )
 
 
@@ -65,6 +79,11 @@ def folded(text: str) -> bytes:
     return raw.translate(_FOLD)
 
 
+def clipped(text: str) -> str:
+    """The text without its far middle: whatever is done next costs the same for a book as for a page."""
+    return text if len(text) <= 2 * REACH else f"{text[:REACH]}\n{text[-REACH:]}"
+
+
 def letters(fold: bytes) -> bytes:
     """A folded text without any gap: neither wrapping nor spacing nor joints between sentences matter."""
     return fold.translate(None, b" \n")
@@ -78,7 +97,7 @@ class Edges(NamedTuple):
 
 
 def edges(text: str, edge: int = EDGE) -> Edges:
-    """The first and last `edge` characters, folded (half as many outside ASCII, where they cost and say more); a sentence that the cut goes through is left out."""
+    """The first and last `edge` characters, folded (half as many outside ASCII, where each says more); a sentence that is cut through is left out."""
     if not text.isascii():
         edge //= 2
     if len(text) <= 2 * edge:
@@ -105,6 +124,11 @@ def _collect(parts: list[bytes], keep: int, skip: Callable[[bytes], bool]) -> tu
             if len(found) == keep:
                 return found, at + 1
     return found, len(parts)
+
+
+def impersonal(text: str) -> str:
+    """The text without dates, places and names: people who share a prompt differ in these."""
+    return NAME.sub(" ", _DATE.sub(" ", _PLACE.sub(" ", text)))
 
 
 def without_code(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Reads the editable lists (policies/harness.yaml, policies/elicits.yaml) that fingerprints need. Strict: every mistake is told with file and line, all at once."""
+"""Reads the editable lists (policies/harness.yaml, policies/elicits.yaml) that fingerprints need.
+
+Strict: unknown keys, doubled keys, empty lists and cues without letters are refused, all of them at once, each with file and line.
+"""
 
 from __future__ import annotations
 
@@ -66,15 +69,21 @@ class _Reader:
         kinds = [self._strings(value, f"{name}.{title}") for _, title, value in self._pairs(fields["cues"][1], f"{name}.cues")]
         needs = self._number(fields["needs"][1], f"{name}.needs", 1, max(1, len(kinds)))
         bit = self._number(fields["bit"][1], f"{name}.bit", 0, BITS - 1)
-        if any(1 << bit == other.bit for other in self.families):
-            self._wrong(fields["bit"][1], f"`{name}.bit` {bit} is taken by another family")
+        if any(1 << bit == other.bit or name == other.name for other in self.families):
+            self._wrong(fields["bit"][1], f"`{name}`: bit {bit} or the name is taken by another family")
         return ElicitFamily(name, 1 << bit, needs, tuple(map(tuple, kinds))) if kinds else None
 
     def _pairs(self, node: yaml.Node | None, name: str) -> list[tuple[yaml.Node, str, yaml.Node]]:
         if not isinstance(node, yaml.MappingNode):
             self._wrong(node, f"`{name}` must be a mapping")
             return []
-        return [(key, str(key.value), value) for key, value in node.value]
+        pairs = [(key, str(key.value), value) for key, value in node.value]
+        seen: set[str] = set()
+        for key, title, _ in pairs:
+            if title in seen:
+                self._wrong(key, f"`{title}` stands twice")
+            seen.add(title)
+        return pairs
 
     def _strings(self, node: yaml.Node, name: str) -> list[str]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
@@ -86,7 +95,10 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:str" or not node.value.strip():
             self._wrong(node, f"`{name}` must hold texts; put it in quotes if it is one")
             return ""
-        return str(node.value)
+        text = str(node.value)
+        if not any(sign.isalpha() for sign in text):
+            self._wrong(node, f"`{name}` holds a text without letters, which nothing is compared with")
+        return text
 
     def _number(self, node: yaml.Node, name: str, least: int, most: int) -> int:
         if not isinstance(node, yaml.ScalarNode) or not node.value.isdecimal() or not least <= int(node.value) <= most:

@@ -124,6 +124,17 @@ class ClusterRules(Rules):
     mode: Mode = "enforce"
 
 
+class AnalysisRules(Rules):
+    """The analyst: how often it concludes, how long it remembers, and the calibration (made by `gateway-guard calibrate`) without which it only records."""
+
+    enabled: bool = True
+    refresh: Duration = 60.0
+    calibration: str | None = None
+    window: Duration = 14 * 86400.0
+    half_life: Duration = 7 * 86400.0
+    smallest: Annotated[int, Field(ge=2)] = 3
+
+
 class ThrottleRules(Rules):
     """A request that would fit within `wait` is held that long instead of refused; each process releases held requests at `release` at most."""
 
@@ -153,12 +164,30 @@ class SignalRule(Rules):
     mode: SignalMode = "enforce"
 
 
+class Profile(Rules):
+    """How a degraded answer is poorer, never wrong: `max_tokens` caps it, `strip` takes away what was asked beside it.
+
+    `logprobs`: no log-probabilities · `choices`: one answer only · `reasoning`: the least reasoning effort, none shown. `notice`: a header says so.
+    """
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    strip: list[Literal["logprobs", "choices", "reasoning"]] = []
+    notice: bool = True
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.max_tokens is None and not self.strip:
+            raise ValueError("changes nothing: give `max_tokens` or `strip`")
+        return self
+
+
 class Rung(Rules):
-    """From a score of `at` (log-odds) upwards: `do`, with quotas scaled by `scale`."""
+    """From a score of `at` (log-odds) upwards: `do`, with quotas scaled by `scale`. `profile` says how a `degrade` rung degrades."""
 
     id: str
     at: float
-    do: Literal["allow", "throttle", "deny"]
+    do: Literal["allow", "throttle", "degrade", "deny"]
+    profile: str | None = None
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     mode: Mode = "enforce"
 
@@ -211,10 +240,12 @@ class Policy(Rules):
     default_plan: str = "default"
     quotas: dict[str, QuotaRule] = {}
     clusters: ClusterRules = ClusterRules()
+    analysis: AnalysisRules = AnalysisRules()
     throttle: ThrottleRules = ThrottleRules()
     reservation: ReservationRules = ReservationRules()
     prices: dict[str, Price] = {}
     signals: dict[str, SignalRule] = {}
+    profiles: dict[str, Profile] = {}
     ladder: list[Rung] = []
     exemptions: list[Exemption] = []
     accounts: Annotated[int, Field(ge=1)] = 1_000_000

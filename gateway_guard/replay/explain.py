@@ -103,7 +103,7 @@ def _explained(stage: Stage, played: Played) -> Explanation:
     facts, decision = played.facts, played.decision
     if facts is None or decision is None:
         row = row_of(played, "")
-        return Explanation(decision=row, verdict=f"{'passed on' if row.served else 'refused'} without a decision: {played.undecided.code}")
+        return Explanation(decision=row, verdict=f"{'passed on' if row.served else 'refused'} without a decision: {played.undecided}")
     usage = _usage(stage, facts.id)
     quotas = _quotas(decision)
     return Explanation(

@@ -130,9 +130,15 @@ def _notes(report: Report) -> list[Text]:
     if traffic.backwards:
         notes.append(f"{traffic.backwards:,} lines are out of order: they were taken as they came, the clock stood still for them.")
     if traffic.undecided:
-        codes = ", ".join(f"{code} {count:,}" for code, count in traffic.undecided.items())
-        notes.append(f"Without a decision: {codes} ({traffic.passed:,} of them reach the model).")
+        notes.append(f"Without a decision: {_listed(traffic.undecided)} ({traffic.passed:,} of them reach the model).")
+    if traffic.excused:
+        refused = "; enforced, the policy refuses these" if report.policy.mode == "shadow" else ""
+        notes.append(f"Let pass although they cannot be read or identified: {_listed(traffic.excused)}{refused}.")
     return [Text(note, style="dim") for note in notes]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def _tokens(tokens: Tokens) -> str:

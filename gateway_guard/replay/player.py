@@ -16,7 +16,7 @@ import msgspec
 
 from gateway_guard.decision import Decision
 from gateway_guard.errors import UsageError
-from gateway_guard.facts import Done, Ending, RequestFacts, Seen, Usage
+from gateway_guard.facts import Adopted, Cut, Done, Ending, RequestFacts, Seen, Usage
 from gateway_guard.ports import Sink
 
 T = TypeVar("T")
@@ -83,6 +83,12 @@ class Player:
         heappush(self._running, (_end(decision, outcome), order, decision, outcome))
         if len(self._running) > IN_FLIGHT:
             self._settle_first()
+
+    def mark(self, event: Cut | Adopted) -> None:
+        """The log says where a view was cut or adopted: hand it to the one who makes views."""
+        if self._events is not None:
+            self.advance(event.at)
+            self._events(event)
 
     def finish(self) -> None:
         """The log is over: settle what still runs."""

@@ -28,7 +28,8 @@ class PolicyUsed(msgspec.Struct, frozen=True):
 
 class Traffic(msgspec.Struct, frozen=True):
     """What was read. `first` and `last` seconds since 1970 · `backwards` lines whose time fell · `broken` lines skipped, the first five in `problems` ·
-    `undecided` requests without a decision, by reason (`unguarded` paths, the codes of refusals), of which `passed` reach the model.
+    `undecided` requests without a decision, by reason (`unguarded` paths, the codes of refusals), of which `passed` reach the model · `excused` requests
+    that could not be read or identified, but are let pass by the policy: in shadow, what an enforcing policy refuses.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Traffic(msgspec.Struct, frozen=True):
     problems: list[str]
     undecided: dict[str, int]
     passed: int
+    excused: dict[str, int]
 
 
 class Decisions(msgspec.Struct, frozen=True):

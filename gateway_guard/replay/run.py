@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -15,13 +15,14 @@ from gateway_guard.errors import RequestError, UnreadableBody
 from gateway_guard.facts import Done, Event, Identity, RequestFacts, Seen, Usage
 from gateway_guard.ports import Dialect, Sink
 from gateway_guard.replay.player import Outcome, Player
-from gateway_guard.trace.decisions import DecisionRow, Label, row, undecided
+from gateway_guard.trace.decisions import DecisionRow, row, undecided
 from gateway_guard.trace.exchanges import Exchange, Response, asgi_headers
 
 # Requests of a trace whose end is not yet known.
 OPEN = 1_000_000
 # An embedding has input only.
 SILENT = "openai.embeddings"
+UNGUARDED = "unguarded"
 
 
 class Reader(Protocol):
@@ -30,29 +31,37 @@ class Reader(Protocol):
     def dialect(self, method: str, path: str) -> Dialect | None: ...
 
     def recorded(  # noqa: PLR0917 - as an intake has it
-        self, ident: str, at: float, method: str, path: str, headers: list[tuple[bytes, bytes]], client: str, raw: bytes, identity: Identity | None
+        self,
+        ident: str,
+        at: float,
+        method: str,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        client: str,
+        raw: bytes,
+        identity: Identity | None,
+        *,
+        passes: Callable[[RequestError], bool],
     ) -> RequestFacts: ...
 
 
-class Undecided(msgspec.Struct, frozen=True):
-    """Why a line got no decision: it is not guarded, not readable, or names nobody. `action` is what happens to it, `served` whether it reaches the model."""
-
-    code: str
-    action: Label
-    served: bool
-
-
-NOT_GUARDED = Undecided("unguarded", "allow", True)
-
-
 class Played(msgspec.Struct, frozen=True):
-    """A request was played: it has `facts` and a `decision`, or was left `undecided`."""
+    """A request was played: it has `facts` and a `decision`, or `undecided` says why not (`unguarded`, or the code of the guard's refusal).
+
+    `excused`: codes of what was wrong with it, but let pass by the policy.
+    """
 
     id: str
     at: float
     facts: RequestFacts | None = None
     decision: Decision | None = None
-    undecided: Undecided = NOT_GUARDED
+    undecided: str = ""
+    excused: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether an undecided request reaches the model."""
+        return self.undecided == UNGUARDED
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -73,27 +82,23 @@ class Terms(msgspec.Struct, frozen=True):
     shadow: bool = False
     lenient: bool = False
 
-    def refuse(self, error: RequestError) -> Undecided:
-        """What the live guard does with a request that it cannot read or identify."""
-        excused = self.lenient and isinstance(error, UnreadableBody)
-        return Undecided(error.code, "allow" if excused else "deny", excused or self.shadow)
+    def passes(self, error: RequestError) -> bool:
+        """Whether a request that cannot be read or identified goes on all the same, as with the live guard."""
+        return self.shadow or (self.lenient and isinstance(error, UnreadableBody))
 
 
 def play(log: Iterable[Exchange], reader: Reader, player: Player, terms: Terms) -> Iterator[Step]:
     """Play an exchange log."""
     for exchange in log:
         at = player.advance(exchange.ts)
-        try:
-            facts = _facts(exchange, reader, at)
-        except RequestError as error:
-            yield Played(exchange.id, at, undecided=terms.refuse(error))
+        found = _read(exchange, reader, at, terms)
+        if isinstance(found, str):
+            yield Played(exchange.id, at, undecided=found)
             continue
-        if facts is None:
-            yield Played(exchange.id, at)
-            continue
+        facts, excused = found
         decision = player.decide(facts)
         order = player.played
-        yield Played(exchange.id, at, facts, decision)
+        yield Played(exchange.id, at, facts, decision, excused=excused)
         outcome = outcome_of(exchange, facts, terms.output)
         if decision.served:
             player.settle_later(decision, outcome, order)
@@ -121,14 +126,28 @@ def play_trace(events: Iterable[Event], player: Player, terms: Terms) -> Iterato
                 if decision.served:
                     player.settle_later(decision, outcome, order)
                 yield Ended(facts, decision, outcome)
+        else:
+            player.mark(event)
     player.finish()
 
 
-def _facts(exchange: Exchange, reader: Reader, at: float) -> RequestFacts | None:
-    if reader.dialect(exchange.method, exchange.path) is None:
-        return None
+def _read(exchange: Exchange, reader: Reader, at: float, terms: Terms) -> str | tuple[RequestFacts, tuple[str, ...]]:
+    """The facts of an exchange and the codes of what was excused in it; or the code that says why there are none."""
+    method, path = exchange.method, exchange.path
+    if reader.dialect(method, path) is None:
+        return UNGUARDED
+    excused: list[str] = []
+
+    def passes(error: RequestError) -> bool:
+        excused.append(error.code)
+        return terms.passes(error)
+
     headers = asgi_headers(exchange.headers)
-    return reader.recorded(exchange.id, at, exchange.method, exchange.path, headers, exchange.client, bytes(exchange.body), exchange.identity)
+    try:
+        facts = reader.recorded(exchange.id, at, method, path, headers, exchange.client, exchange.octets, exchange.identity, passes=passes)
+    except RequestError as error:
+        return error.code
+    return facts, tuple(excused)
 
 
 def outcome_of(exchange: Exchange, facts: RequestFacts, output: int) -> Outcome:
@@ -199,5 +218,4 @@ def row_of(played: Played, name: str) -> DecisionRow:
     """The row of the decision log; `name` shows the account."""
     if played.decision is not None:
         return row(played.decision, name)
-    why = played.undecided
-    return undecided(played.id, played.at, why.code, action=why.action, served=why.served)
+    return undecided(played.id, played.at, played.undecided, passed=played.passed)

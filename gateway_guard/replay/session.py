@@ -76,6 +76,7 @@ class Session:
                 problems=log.problems if log else [],
                 undecided=reports.ranked(tally.undecided),
                 passed=tally.passed,
+                excused=reports.ranked(tally.excused),
             ),
             decisions=reports.decisions_of(tally),
             used=reports.used_of(tally),

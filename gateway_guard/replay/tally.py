@@ -75,6 +75,7 @@ class Tally:
         self.actions = [0] * len(Action)
         self.reasons: Counter[str] = Counter()
         self.undecided: Counter[str] = Counter()
+        self.excused: Counter[str] = Counter()
         self.tokens = Tokens()
         self.unserved = Tokens()
         self.usage = dict.fromkeys(SOURCES, 0)
@@ -89,10 +90,12 @@ class Tally:
             self._end(step.decision, step.outcome)
         elif step.facts is not None and step.decision is not None:
             self._decide(step.facts.identity, step.decision)
+            if step.excused:
+                self.excused.update(step.excused)
         else:
             self._see(step.at)
-            self.undecided[step.undecided.code] += 1
-            self.passed += step.undecided.served
+            self.undecided[step.undecided] += 1
+            self.passed += step.passed
 
     def _see(self, at: float) -> None:
         self.first = self.first or at

@@ -70,19 +70,19 @@ def row(decision: Decision, account: str) -> DecisionRow:
     )
 
 
-def undecided(ident: str, at: float, code: str, *, action: Label, served: bool) -> DecisionRow:
-    """The row of a request that never got as far as a decision: not guarded, not readable, or nobody named in it."""
+def undecided(ident: str, at: float, code: str, *, passed: bool) -> DecisionRow:
+    """The row of a request that never got as far as a decision: not guarded, so it is passed on; or not readable, or nobody's, and refused."""
     return DecisionRow(
         id=ident,
         ts=at,
         account="",
-        action=action,
-        enforced=served == (action == "allow"),
+        action="allow" if passed else "deny",
+        enforced=True,
         cluster=None,
         reasons=[f"request.{code}"],
-        served=served,
+        served=passed,
         delay_ms=0.0,
-        wait_s=0.0 if served else None,
+        wait_s=0.0 if passed else None,
     )
 
 

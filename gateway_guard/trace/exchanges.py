@@ -52,7 +52,11 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. `body` is kept as it was written, for the dialect to read; `identity` is who the recording guard took the caller for."""
+    """One line.
+
+    `body` is kept as it was written, for the dialect to read; one that was no JSON object is a string of its bytes (in Latin-1) · `identity` is who
+    the recording guard took the caller for.
+    """
 
     v: int = msgspec.field(default_factory=lambda: VERSION)  # a factory, so that it is written out although it is the default
     id: str
@@ -70,6 +74,14 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """When the exchange was over; its own `ts` when that is not known."""
         waited = self.response.latency_ms if self.response is not None else None
         return end(self.ts, waited or 0.0)
+
+    @property
+    def octets(self) -> bytes:
+        """The body's bytes, as they were sent."""
+        body = bytes(self.body)
+        if body[:1] == b'"':
+            return _octets(msgspec.json.decode(body, type=str))
+        return b"" if body == b"null" else body
 
 
 class _Versioned(msgspec.Struct):

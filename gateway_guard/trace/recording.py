@@ -71,13 +71,17 @@ def _response(recording: Recording) -> Response:
 
 
 def _json(body: bytes) -> msgspec.Raw:
-    """The body as it came, on one line; as a JSON string when it is not JSON, so that it spoils no line and is refused again on replay."""
-    if not body:
-        return msgspec.Raw(b"null")
+    """A JSON object as it came, on one line; anything else as a JSON string, so that it spoils no line and is refused again on replay."""
+    if body.lstrip()[:1] == b"{" and _is_json(body):
+        # JSON strings hold no raw line ends, so these stand between tokens.
+        return msgspec.Raw(body.translate(_UNBROKEN))
+    return msgspec.Raw(msgspec.json.encode(body.decode("latin-1")))
+
+
+def _is_json(body: bytes) -> bool:
     try:
         body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        return msgspec.Raw(msgspec.json.encode(body.decode("latin-1")))
-    # JSON strings hold no raw line ends, so these stand between tokens.
-    return msgspec.Raw(body.translate(_UNBROKEN))
+        return False
+    return True

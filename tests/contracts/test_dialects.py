@@ -35,7 +35,8 @@ def meter(answer: dict[str, Any], content_encoding: str = "") -> Meter:
 
 
 def body(answer: dict[str, Any]) -> bytes:
-    return (RECORDED / answer["file"]).read_bytes()
+    path = RECORDED / str(answer["file"])
+    return path.read_bytes()
 
 
 def used(answer: dict[str, Any], *pieces: bytes, content_encoding: str = "") -> Usage:
@@ -134,17 +135,32 @@ def test_any_pieces_give_the_same_usage(data: st.DataObject) -> None:
 
 
 json_leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
-names = st.sampled_from(
+KEYS = (
     "model messages role content type text tools functions tool_calls function_call function name arguments input instructions prompt system stream "
     "stream_options max_tokens max_completion_tokens max_output_tokens n best_of suffix logprobs include reasoning thinking signature data source output "
-    "encrypted_content response_format format modalities variables choices delta usage error Model MESSAGES".split()
-) | st.text(max_size=4)
-words = st.sampled_from(
-    "user assistant system tool text input_text image image_url input_audio document file thinking redacted_thinking tool_use tool_result "
-    "function_call function_call_output reasoning message json_schema none".split()
+    "encrypted_content response_format format modalities variables choices delta usage error Model MESSAGES"
 )
+WORDS = (
+    "user assistant system tool text input_text image image_url input_audio document file thinking redacted_thinking tool_use tool_result "
+    "function_call function_call_output reasoning message json_schema none"
+)
+names = st.sampled_from(KEYS.split()) | st.text(max_size=4)
+words = st.sampled_from(WORDS.split())
 json_values = st.recursive(json_leaves | words, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5), max_leaves=30)
 bodies = st.dictionaries(names, json_values, max_size=8)
+
+
+def outcome(dialect: Dialect, body: dict[str, Any]) -> Reading | UnreadableBody:
+    """What reading ends in, if in either of what it may end in."""
+    try:
+        return dialect.read(body)
+    except UnreadableBody as error:
+        return error
+
+
+def one_line(error: UnreadableBody) -> bool:
+    """Fit for a header, a log line and a terminal."""
+    return bool(error.message) and error.message.isascii() and error.message.isprintable() and len(error.message) < 400
 
 
 @every_dialect
@@ -153,16 +169,13 @@ bodies = st.dictionaries(names, json_values, max_size=8)
 def test_any_json_is_read_or_refused(dialect: Dialect, body: dict[str, Any]) -> None:
     """Nothing but UnreadableBody may come out, and that is one line."""
     body = {"model": "m", "messages": [], "input": "", **body}
-    try:
-        reading = dialect.read(body)
-    except UnreadableBody as error:
-        assert error.message
-        assert "\n" not in error.message
-        assert error.message.isascii()
+    found = outcome(dialect, body)
+    if isinstance(found, Reading):
+        assert found.parameters == tuple(body)
+        assert found.input_tokens >= 0
+        assert found.ask_tokens >= 0
     else:
-        assert reading.parameters == tuple(body)
-        assert reading.input_tokens >= 0
-        assert reading.ask_tokens >= 0
+        assert one_line(found)
 
 
 @pytest.mark.parametrize("path", REQUESTS, ids=[f"{path.parent.name}/{path.name.split('.')[0]}" for path in REQUESTS])
@@ -179,10 +192,8 @@ def test_a_good_request_with_one_odd_field_is_read_or_refused(path: Path, data: 
             break
         where = where[key]
     where[key] = data.draw(json_values)
-    try:
-        DIALECTS[path.parent.name].read(request)
-    except UnreadableBody as error:
-        assert "\n" not in error.message
+    found = outcome(DIALECTS[path.parent.name], request)
+    assert isinstance(found, Reading) or one_line(found)
 
 
 @every_dialect
@@ -202,11 +213,8 @@ def test_deep_values_do_not_overflow_the_stack(dialect: Dialect, key: str) -> No
     for level in range(20_000):
         deep = [deep] if level % 2 else {"type": "tool_result", "content": deep} if level % 3 else {"a": deep}
     for value in (deep, [deep], [{"role": "user", "content": [deep, {"type": "tool_result", "content": deep}]}], [{"role": "user", "tool_calls": deep}]):
-        body = {"model": "m", "messages": [], "input": "", key: value}
-        try:
-            dialect.read(body)
-        except UnreadableBody as error:
-            assert len(error.message) < 300
+        found = outcome(dialect, {"model": "m", "messages": [], "input": "", key: value})
+        assert isinstance(found, Reading) or one_line(found)
 
 
 @every_dialect

@@ -1,0 +1,67 @@
+"""The loop beside the requests: events to the analyst, its conclusions to the gate.
+
+The request's way only looks things up. What is learned is learned here: each event is handed to the analyst as it happens (microseconds), and every `refresh` seconds a
+snapshot is cut, concluded on in a thread, and adopted by one assignment to `gate.view`. A conclusion that fails is logged and the last good view stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway_guard.analysis.analyst import Analyst, conclude
+from gateway_guard.analysis.calibration import Calibration
+from gateway_guard.analysis.settings import Settings
+from gateway_guard.facts import Event
+from gateway_guard.gate import Gate
+from gateway_guard.policy.model import Policy
+
+log = logging.getLogger("gateway_guard")
+
+
+def analyst_of(policy: Policy, folder: Path) -> Analyst:
+    """The analyst that a policy asks for; the calibration's path is relative to `folder`."""
+    rules = policy.analysis
+    settings = Settings(accounts=policy.accounts, window=rules.window, half_life=rules.half_life, smallest=rules.smallest)
+    return Analyst(settings, load_calibration(folder / rules.calibration) if rules.calibration else None)
+
+
+class Worker:
+    """Runs an analyst beside a gate, on the loop that serves requests. `clock` is the edge's."""
+
+    def __init__(self, analyst: Analyst, gate: Gate, clock: Callable[[], float], refresh: float) -> None:
+        self._analyst = analyst
+        self._gate = gate
+        self._clock = clock
+        self._refresh = refresh
+        self._task: asyncio.Task[None] | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Take an event. The loop starts with the first one, since only then is it known which event loop serves."""
+        self._analyst.observe(event)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def conclude(self) -> None:
+        """Cut, conclude, adopt: once."""
+        snapshot = self._analyst.cut(self._clock())
+        view = await asyncio.to_thread(conclude, snapshot)
+        self._analyst.adopt(view)
+        self._gate.view = view
+
+    async def close(self) -> None:
+        """Stop concluding."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._refresh)
+            try:
+                await self.conclude()
+            except Exception:
+                # Whatever is wrong with the analysis, requests go on under the last good view.
+                log.exception("the analyst failed, the last view stays in force")
