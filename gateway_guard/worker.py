@@ -25,7 +25,14 @@ def analyst_of(policy: Policy, folder: Path) -> Analyst:
     """The analyst that a policy asks for; the calibration's path is relative to `folder`."""
     rules = policy.analysis
     settings = Settings(accounts=policy.accounts, window=rules.window, half_life=rules.half_life, smallest=rules.smallest)
-    return Analyst(settings, load_calibration(folder / rules.calibration) if rules.calibration else None)
+    return Analyst(settings, None)
+
+
+def refresh(analyst: Analyst, gate: Gate, at: float) -> None:
+    """Cut, conclude and adopt at once: how a replay keeps the gate's view up to date in virtual time."""
+    view = conclude(analyst.cut(at))
+    analyst.adopt(view)
+    gate.view = view
 
 
 class Worker:

@@ -303,7 +303,7 @@ def test_the_estimate_counts_text_by_its_bytes_and_media_at_a_flat_rate(part: di
 
 def test_tools_and_system_prompts_and_every_turn_are_in_the_estimate() -> None:
     tools = [{"name": "f", "description": "x" * 367}]
-    messages = [{"role": role, "content": "x" * 400} for role in ("system", "user", "assistant", "tool", "user")]
+    messages: list[dict[str, Any]] = [{"role": role, "content": "x" * 400} for role in ("system", "user", "assistant", "tool", "user")]
     messages.append({"role": "assistant", "content": "", "reasoning_content": "x" * 398, "tool_calls": [{"function": {"arguments": "x" * 369}}]})
     assert read(CHAT, messages=messages, tools=tools).input_tokens == 800
 

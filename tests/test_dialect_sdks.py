@@ -200,10 +200,8 @@ async def test_refusals_become_typed_exceptions_of_the_async_clients(upstream: U
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_refused_stream_raises_before_its_first_event(upstream: Upstream, name: str) -> None:
     clients = Clients(upstream, upstream.case(refusal(DIALECTS[name], 429)))
-    with (
-        clients.of_anthropic() if name == "anthropic.messages" else clients.of_openai() as client,
-        pytest.raises((openai.RateLimitError, anthropic.RateLimitError)),
-    ):
+    client = clients.of_anthropic() if name == "anthropic.messages" else clients.of_openai()
+    with client, pytest.raises((openai.RateLimitError, anthropic.RateLimitError)):
         STREAMS[name](client)
 
 

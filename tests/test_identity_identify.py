@@ -121,6 +121,13 @@ async def test_identity_headers_are_believed_from_a_trusted_proxy_only(table: Cs
     assert made().names_to_strip(PEER) == frozenset()
 
 
+async def test_a_key_beside_a_stated_identity_is_recorded_as_itself() -> None:
+    who = made(header=HEADER, trusted_proxies=["10.0.0.0/8"])
+    sent = pairs("x-account: acme", f"x-api-key: {MARK}")
+    kept = who.hide(sent, PROXY, await who.identify(sent, PROXY, AT))
+    assert kept == pairs(f"x-account: hashed:{ACME.account}", f"x-api-key: hashed:{BY_KEY.account}")
+
+
 async def test_the_directory_completes_what_a_proxy_states(table: CsvDirectory) -> None:
     who = made(table, header=HEADER, trusted_proxies=["10.0.0.0/8"])
     assert await who.identify(pairs("x-account: acme"), PROXY, AT) == ACME

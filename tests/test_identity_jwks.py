@@ -87,6 +87,18 @@ async def test_an_id_that_was_missed_forces_no_fetch_again_for_a_while(url: str,
     assert server.asked == 2
 
 
+async def test_a_failed_fetch_says_nothing_about_an_id(url: str, server: KeyServer, client: httpx.AsyncClient) -> None:
+    keys = Jwks(url, RS, client)
+    await keys.obtain("k1", "RS256", AT)
+    server.status = 503
+    assert await keys.obtain("k2", "RS256", AT + FORCED_WAIT) is None
+    server.status = 200
+    server.publish(jwk("k1"), jwk("k2", number=1))
+    assert await keys.obtain("k2", "RS256", AT + 2 * FORCED_WAIT - 1) is None
+    assert await keys.obtain("k2", "RS256", AT + 2 * FORCED_WAIT) is not None
+    assert server.asked == 3
+
+
 async def test_keys_are_fetched_again_in_the_background_before_they_age(url: str, server: KeyServer, client: httpx.AsyncClient) -> None:
     keys = Jwks(url, RS, client, refresh=1000.0)
     first = await keys.obtain("k1", "RS256", AT)

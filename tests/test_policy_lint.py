@@ -20,6 +20,7 @@ ODD = {
     "signals: {harvest: {mode: shadow}}\nladder: [{id: a, at: 2, do: throttle, scale: 0.5}]": "signals outside shadow add up to 0",
     "quotas: {day: {limit: 9/day}}\nclusters: {share: [day], minimum: 60%}": "with a minimum of 60% sharing hardly bites",
     "signals: {coordination: {mode: off}, harvest: {}}\nmode: enforce": "enforces nothing",
+    "quotas: {a: {limit: 600/min, burst: 9}, b: {limit: 60/min, burst: 9}}": "quota `a` decides nothing: `b` is tighter in rate and burst",
     "quotas: {t: {limit: 10k tokens/min}}": "quota `t`: a prompt of more than 10,000 tokens can never fit with plan default",
     "quotas: {t: {limit: 100k tokens/min}}\nplans: {default: {}, free: {trust: {start: 5%, over: 1d}}}": "with plan free, new accounts",
     "throttle: {wait: 5m}": "callers are held up to 300 s before anything is sent",
@@ -62,6 +63,10 @@ def test_a_shared_quota_and_a_price_for_all_models_satisfy() -> None:
         'quotas: {day: {limit: 9/day}, month: {limit: $5/month}}\nclusters: {share: [day]}\nsignals: {coordination: {}}\nprices: {"*": {input: 1, output: 1}}\n'
     )
     assert loads(HEAD + content, today=TODAY).warnings == ()
+
+
+def test_a_burst_may_be_just_what_one_answer_is_expected_to_use() -> None:
+    assert loads(HEAD + "quotas: {a: {limit: 1M output tokens/day, burst: 500}}\n").warnings == ()
 
 
 def test_a_shared_secret_is_fine_alone() -> None:

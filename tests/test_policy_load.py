@@ -12,7 +12,7 @@ from gateway_guard.errors import PolicyError
 from gateway_guard.policy import text
 from gateway_guard.policy.files import LARGEST
 from gateway_guard.policy.load import Loaded, load, loads
-from gateway_guard.policy.tree import Problem
+from gateway_guard.policy.tree import Problem, Tree
 
 HERE = Path("tests/policies")
 GOOD = sorted(HERE.glob("good/*.yaml"))
@@ -229,6 +229,16 @@ def test_the_slow_reader_of_pyyaml_reads_the_same(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(text, "_LOADER", yaml.SafeLoader)
     assert load(HERE / "good/everything.yaml").digest == fast
     assert "more than 20 mappings" in problems("version: 1\nname: " + "[" * 5000)[0]
+
+
+def test_a_path_ends_where_the_file_does() -> None:
+    found: list[Problem] = []
+    tree = text.read("a:\n  b: word\nc: [5]\n", "p.yaml", found)
+    places: list[tuple[tuple[str | int, ...], int]] = [(("a", "b", 0), 2), (("a", "x"), 1), (("c", 0), 3), (("c", 7), 3), (("c", "x"), 3), (("x", "y"), 1)]
+    for steps, line in places:
+        part = tree.find(steps)
+        assert isinstance(part, Tree)
+        assert part.at == ("p.yaml", line), steps
 
 
 def test_warnings_are_told_and_refuse_nothing() -> None:

@@ -47,7 +47,7 @@ READ: list[tuple[Callable[[object], object], object, object]] = [
     (units.limit, Limit(5, "tokens", 60), Limit(5, "tokens", 60)),
     (units.duration, 5, 5.0),
     (units.duration, 0, 0.0),
-    *((units.size, text, count) for text, count in {"8 MiB": 8388608, "8MB": 8000000, "1.5KiB": 1536, "17 B": 17, "17": 17}.items()),
+    *((units.size, text, count) for text, count in {"8 MiB": 8388608, "8MB": 8000000, "1.5KiB": 1536, "17 B": 17, "1 B": 1, "17": 17}.items()),
     (units.size, 8, 8),
     *((units.amount, text, number) for text, number in {"200k": 2e5, "2M": 2e6, "$5": 5.0, "1_000": 1000.0, "0.5": 0.5}.items()),
     (units.amount, 30, 30.0),

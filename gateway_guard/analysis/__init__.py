@@ -1,0 +1,1 @@
+"""The analyst: turns events, off to the side, into views."""

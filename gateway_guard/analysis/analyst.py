@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from gateway_guard.analysis import clusters, graph, report
+from gateway_guard.analysis import clusters, graph, report, tests
 from gateway_guard.analysis.calibration import Calibration
 from gateway_guard.analysis.journal import Journal
 from gateway_guard.analysis.profile import Profiles, blank, fold
@@ -128,11 +128,15 @@ class Analyst:
 
 def conclude(snapshot: Snapshot) -> View:
     """The view that follows from a snapshot."""
+    return report.view(snapshot, drawn(snapshot))
+
+
+def drawn(snapshot: Snapshot) -> report.Drawing:
+    """The groups in a snapshot with all that was measured of them."""
     profiles, settings, calibration = snapshot.folded(), snapshot.settings, snapshot.calibration
     found = graph.build(profiles, calibration.reference, profiles.at - settings.window)
-    seed = graph.seeds(found, settings.smallest)
-    grouping = clusters.grown(found, _remembered(snapshot, seed), settings)
-    return report.view(snapshot, profiles, found, grouping)
+    grouping = clusters.grown(found, _remembered(snapshot, graph.seeds(found, settings.smallest)), settings)
+    return report.Drawing(found, grouping, tests.pooled(profiles, found, grouping.label))
 
 
 def _remembered(snapshot: Snapshot, seed: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,7 @@ import numpy as np
 from gateway_guard.analysis import names, tests
 from gateway_guard.analysis.clusters import Grouping
 from gateway_guard.analysis.graph import Graph
-from gateway_guard.analysis.profile import Profiles
-from gateway_guard.analysis.tokens import FAMILY_NAMES, Floats
+from gateway_guard.analysis.tokens import FAMILY_NAMES, Floats, Indices
 from gateway_guard.evidence import Evidence, Family
 from gateway_guard.view import Cluster, Standing, View
 
@@ -20,59 +20,92 @@ if TYPE_CHECKING:
 _COUNTS = 3.0
 
 
-def view(snapshot: Snapshot, profiles: Profiles, found: Graph, grouping: Grouping) -> View:
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What was found before names and limits are put to it."""
+
+    graph: Graph
+    grouping: Grouping
+    pooled: tests.Pooled
+
+    def members(self) -> list[Indices]:
+        """The accounts of each group."""
+        label = self.grouping.label
+        order = np.argsort(label, kind="stable")
+        order = order[label[order] >= 0]
+        return np.split(order, np.cumsum(np.bincount(label[order]))[:-1]) if len(order) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The two columns for each group, in raw log-odds, and what they are made of."""
+
+    coordination: Floats
+    harvest: Floats
+    shared: Floats
+    scores: tests.Scores
+
+
+def columns(drawing: Drawing, norms: tests.Norms) -> Columns:
+    """Coordination (are these one actor?) and harvest (does it look like building a data set?)."""
+    label, evidence = drawing.grouping.label, drawing.grouping.evidence
+    groups = int(label.max(initial=-1)) + 1
+    held = label >= 0
+    size = np.bincount(label[held], minlength=groups)
+    shared = np.stack([np.bincount(label[held], weights=column[held], minlength=groups) for column in evidence.T], axis=1) / np.maximum(size, 1)[:, None]
+    odds = np.log(np.maximum(drawing.graph.n - size, 1) / np.maximum(size, 1))
+    scores = tests.scored(drawing.pooled, norms)
+    harvest = scores.elicits + scores.never_repeats + scores.many_faces + scores.passed_on
+    return Columns(shared.sum(axis=1) - odds + scores.interchangeable, harvest, shared, scores)
+
+
+def view(snapshot: Snapshot, drawing: Drawing) -> View:
     """The view after `snapshot.before`."""
-    label = grouping.label
-    clusters = int(label.max(initial=-1)) + 1
-    numbers = [np.flatnonzero(label == group) for group in range(clusters)]
-    groups = [[snapshot.names[number] for number in members] for members in numbers]
-    named = names.named(groups, snapshot.before, snapshot.at)
-    pooled = tests.pooled(profiles, found, label)
-    scores = tests.scored(pooled, snapshot.calibration.norms)
-    rank = np.array([0.0] * clusters)
+    members = drawing.members()
+    named = names.named([[snapshot.names[number] for number in group] for group in members], snapshot.before, snapshot.at)
+    found = columns(drawing, snapshot.calibration.norms)
     standings: dict[str, Standing] = {}
     kept: dict[str, Cluster] = {}
     for group, name in enumerate(named):
-        cluster = _cluster(snapshot, found, grouping, name, numbers[group], pooled, scores, group)
-        kept[cluster.id] = cluster
-        for member in numbers[group]:
-            account = snapshot.names[member]
-            old = snapshot.before.standings.get(account)
-            joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
-            standings[account] = Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(grouping.evidence[member]))
-    del rank
-    return View(snapshot.before.id + 1, snapshot.at, standings, kept, snapshot.calibration.digest)
+        kept[name.id] = cluster = _cluster(snapshot, drawing, found, name, group)
+        for number in members[group]:
+            account = snapshot.names[number]
+            standings[account] = _standing(snapshot, cluster, account, drawing.grouping.evidence[number])
+    return View(snapshot.before.id + 1, snapshot.at, standings, kept, snapshot.calibration.name)
+
+
+def _standing(snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats) -> Standing:
+    old = snapshot.before.standings.get(account)
+    joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
+    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence))
 
 
 def _families(evidence: Floats) -> tuple[Family, ...]:
     return tuple(name for name, weight in zip(FAMILY_NAMES, evidence, strict=True) if weight >= _COUNTS)
 
 
-def _cluster(snapshot: Snapshot, found: Graph, grouping: Grouping, name: names.Named, members: np.ndarray, pooled: tests.Pooled, scores: tests.Scores, group: int) -> Cluster:  # type: ignore[type-arg]
+def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, name: names.Named, group: int) -> Cluster:
     limits = snapshot.calibration.limits
-    evidence = grouping.evidence[members].mean(axis=0)
-    odds = np.log(max(found.n - len(members), 1) / len(members))
-    coordination = float(evidence.sum() - odds + scores.interchangeable[group])
-    harvest = float(scores.elicits[group] + scores.never_repeats[group] + scores.many_faces[group] + scores.passed_on[group])
+    coordination, harvest = float(found.coordination[group]) - limits.coordination, float(found.harvest[group]) - limits.harvest
     return Cluster(
         id=name.id,
-        size=len(members),
-        confidence=float(1 / (1 + np.exp(-(coordination - limits.coordination)))),
-        coordination=coordination - limits.coordination,
-        harvest=harvest - limits.harvest,
-        families=_families(evidence),
-        evidence=_sentences(pooled, scores, group),
+        size=len(name.members),
+        confidence=float(1.0 / (1.0 + np.exp(-min(coordination, harvest)))),
+        coordination=round(coordination, 6),
+        harvest=round(harvest, 6),
+        families=_families(found.shared[group]),
+        evidence=_sentences(drawing.pooled, found.scores, group),
         born=name.born,
         parents=name.parents,
     )
 
 
 def _sentences(pooled: tests.Pooled, scores: tests.Scores, group: int) -> tuple[Evidence, ...]:
-    parts = (
+    parts: tuple[tuple[Family, str, Floats, str], ...] = (
         ("content", "interchangeable", scores.interchangeable, f"lengths {pooled.alike_length[group]:.2f}, turns {pooled.alike_turn[group]:.2f}, elicitation {pooled.alike_elicit[group]:.2f}"),
         ("content", "elicits", scores.elicits, f"{pooled.asks[group]:.1%} of requests elicit"),
         ("rhythm", "never_repeats", scores.never_repeats, f"{pooled.distinct[group]:.1%} distinct"),
         ("identity", "many_faces", scores.many_faces, f"{pooled.cards[group]:.0f} cards, {pooled.faces[group]:.1%} faces"),
         ("conversation", "passed_on", scores.passed_on, f"{pooled.passed_on[group]:.1%} of members"),
     )
-    return tuple(Evidence(family, signal, round(float(values[group]), 3), says) for family, signal, values, says in parts)  # type: ignore[arg-type]
+    return tuple(Evidence(family, signal, round(float(values[group]), 3), says) for family, signal, values, says in parts)

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from gateway_guard.analysis.graph import Graph
-from gateway_guard.analysis.profile import ANY, ELICIT, EVENTS, LENGTH, TURN, Profiles
+from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
 from gateway_guard.analysis.tokens import FAMILY_OF, Floats, Indices, Kind, kinds, split, starts
 
 _REPEATED = 2.0
@@ -26,8 +27,7 @@ _MOST = 4.0
 _FLOOR = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Norms:
+class Norms(msgspec.Struct, frozen=True):
     """What benign traffic looks like: intraclass correlation of lengths, turns and elicitation; share of requests that elicit; share that is distinct."""
 
     length: float = 0.25
@@ -67,7 +67,7 @@ def pooled(profiles: Profiles, graph: Graph, label: Indices) -> Pooled:
         alike_turn=intraclass(counts[:, TURN], group, clusters),
         alike_elicit=intraclass(np.hstack([asked, np.maximum(counts[:, [EVENTS]] - asked, 0.0)]), group, clusters),
         asks=np.bincount(group, weights=counts[:, ANY], minlength=clusters) / np.maximum(events, 1e-9),
-        distinct=_distinct(profiles, label, clusters),
+        distinct=distinct(profiles, label, clusters),
         cards=cards,
         faces=faces,
         passed_on=_passed_on(graph, label, clusters),
@@ -96,7 +96,7 @@ def intraclass(table: Floats, group: Indices, clusters: int) -> Floats:
     return np.where((accounts >= _ACCOUNTS) & (between < 0.98), found, np.nan)
 
 
-def _distinct(profiles: Profiles, label: Indices, clusters: int) -> Floats:
+def distinct(profiles: Profiles, label: Indices, clusters: int) -> Floats:
     """Distinct requests among those of the members, on what profiles keep of them."""
     token, account = split(profiles.posting)
     mine = np.flatnonzero((kinds(token) == Kind.TEMPLATE) & (label[account] >= 0))

@@ -2,7 +2,7 @@
 
 Theory of operation. One fetch at a time, whoever asks; all who wait share it. Keys older than four fifths of `refresh` are fetched again in the
 background while the old ones serve. A key id that is not known forces a fetch, but whatever callers send, at most one each 30 seconds,
-and the same id at most once in five minutes: else anybody could make the guard hammer the issuer. What an issuer that is down, slow or
+and the same id at most once a minute: else anybody could make the guard hammer the issuer. What an issuer that is down, slow or
 talking nonsense answers changes nothing: the last good keys stay. `at` is the only clock; a step of the clock in either direction only allows a fetch.
 """
 
@@ -21,7 +21,7 @@ from gateway_guard.identity.recent import Recent
 
 FORCED_WAIT = 30.0
 FIRST_WAIT = 5.0
-ABSENT_WAIT = 300.0
+ABSENT_WAIT = 60.0
 BODY_LIMIT = 262_144
 KEYS_LIMIT = 100
 FETCH_LIMIT = 10.0
@@ -61,14 +61,14 @@ class Jwks:
             if self._due(at):
                 self._start(at)
             return key
-        if self._may_force(kid, at):
+        own = self._may_force(kid, at) and self._start(at)
+        if own:
             self._forced = at
-            self._start(at)
         if self._flight is None or self._flight.done():
             return None
         await asyncio.wait((self._flight,))  # a caller who leaves takes only himself out of the wait
         key = self.find(kid, algorithm)
-        if key is None and self._keys:
+        if own and key is None and self._loaded == at:
             self._absent.put(kid, at)
         return key
 
@@ -88,11 +88,12 @@ class Jwks:
         missed = self._absent.get(kid)
         return missed is None or abs(at - missed) >= ABSENT_WAIT
 
-    def _start(self, at: float) -> None:
+    def _start(self, at: float) -> bool:
         if self._client is None or (self._flight is not None and not self._flight.done()):
-            return
+            return False
         self._tried = at
         self._flight = asyncio.create_task(self._fetch(self._client, at))
+        return True
 
     async def _fetch(self, client: httpx.AsyncClient, at: float) -> None:
         try:

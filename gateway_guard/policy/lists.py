@@ -16,6 +16,8 @@ from gateway_guard.fingerprint.lists import ElicitFamily, Lists
 _TEXTS = ("prompts", "blocks", "tools", "proxy_headers")
 _FAMILY = ("bit", "needs", "cues")
 BITS = 63
+# The one in C is several times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_lists(paths: Iterable[Path]) -> Lists:
@@ -39,11 +41,13 @@ class _Reader:
     def file(self, path: Path) -> None:
         self._path = path
         try:
-            root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+            root = yaml.compose(path.read_text("utf-8"), Loader=_LOADER)
         except OSError as error:
             self.problems.append(f"{path}: {error.strerror or error}")
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            self.problems.append(f"{path}: {' '.join(str(error).split())}")
+        except UnicodeDecodeError:
+            self.problems.append(f"{path}: is not UTF-8 text")
+        except yaml.YAMLError as error:
+            self.problems.append(_broken(path, error))
         else:
             self._root(root)
 
@@ -52,26 +56,27 @@ class _Reader:
             if name in _TEXTS:
                 self.texts[name] += self._strings(value, name)
             elif name == "families":
-                self.families += [family for _, title, spec in self._pairs(value, name) if (family := self._family(title, spec))]
+                for _, title, spec in self._pairs(value, name):
+                    self._family(title, spec)
             elif name == "ja4":
                 self.ja4 = self._string(value, name).lower()
             else:
                 self._wrong(key, f"unknown list `{name}`; known are {', '.join((*_TEXTS, 'families', 'ja4'))}")
 
-    def _family(self, name: str, node: yaml.Node) -> ElicitFamily | None:
+    def _family(self, name: str, node: yaml.Node) -> None:
         fields = {title: (key, value) for key, title, value in self._pairs(node, name)}
         for title, (key, _) in fields.items():
             if title not in _FAMILY:
                 self._wrong(key, f"`{name}.{title}` is unknown; a family has {', '.join(_FAMILY)}")
         if missing := [title for title in _FAMILY if title not in fields]:
             self._wrong(node, f"`{name}` lacks {', '.join(missing)}")
-            return None
+            return
         kinds = [self._strings(value, f"{name}.{title}") for _, title, value in self._pairs(fields["cues"][1], f"{name}.cues")]
         needs = self._number(fields["needs"][1], f"{name}.needs", 1, max(1, len(kinds)))
         bit = self._number(fields["bit"][1], f"{name}.bit", 0, BITS - 1)
         if any(1 << bit == other.bit or name == other.name for other in self.families):
             self._wrong(fields["bit"][1], f"`{name}`: bit {bit} or the name is taken by another family")
-        return ElicitFamily(name, 1 << bit, needs, tuple(map(tuple, kinds))) if kinds else None
+        self.families.append(ElicitFamily(name, 1 << bit, needs, tuple(map(tuple, kinds))))
 
     def _pairs(self, node: yaml.Node | None, name: str) -> list[tuple[yaml.Node, str, yaml.Node]]:
         if not isinstance(node, yaml.MappingNode):
@@ -109,3 +114,10 @@ class _Reader:
     def _wrong(self, node: yaml.Node | None, what: str) -> None:
         line = node.start_mark.line + 1 if node is not None else 1
         self.problems.append(f"{self._path}:{line}: {what}")
+
+
+def _broken(path: Path, error: yaml.YAMLError) -> str:
+    """One line for a file that is no YAML."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+    return f"{where}: {getattr(error, 'problem', None) or 'cannot be read'}"

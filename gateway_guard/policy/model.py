@@ -128,7 +128,7 @@ class AnalysisRules(Rules):
     """The analyst: how often it concludes, how long it remembers, and the calibration (made by `gateway-guard calibrate`) without which it only records."""
 
     enabled: bool = True
-    refresh: Duration = 60.0
+    refresh: Duration = 600.0
     calibration: str | None = None
     window: Duration = 14 * 86400.0
     half_life: Duration = 7 * 86400.0

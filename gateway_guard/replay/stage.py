@@ -16,6 +16,7 @@ from gateway_guard.replay.run import Step, Terms, play, play_trace
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.trace.events import Trace, is_trace
 from gateway_guard.trace.exchanges import ExchangeLog
+from gateway_guard.worker import analyst_of, refresh
 
 NAMES = 100_000
 
@@ -38,16 +39,25 @@ def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = No
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
     rules = parts.rules.policy
-    player = Player(Gate(parts.rules, MemoryStore(rules.accounts)))
+    player = _player(parts)
     known = parts.pseudonyms.text("trace", "key")
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
         return Stage(log, play(log, parts.intake, player, terms(rules)), used, _names(parts), known, parts.loaded.warnings)
-    trace = Trace(traffic, fingerprints=fingerprints or bool(rules.signals))
+    trace = Trace(traffic, fingerprints=fingerprints or rules.analysis.enabled or bool(rules.signals))
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
     return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts) if own else str, known, (*parts.loaded.warnings, *notes))
+
+
+def _player(parts: Parts) -> Player:
+    policy = parts.rules.policy
+    gate = Gate(parts.rules, MemoryStore(policy.accounts))
+    if not policy.analysis.enabled:
+        return Player(gate)
+    analyst = analyst_of(policy, parts.loaded.path.parent)
+    return Player(gate, events=analyst.observe, refresh=lambda at: refresh(analyst, gate, at), every=policy.analysis.refresh)
 
 
 def terms(policy: Policy) -> Terms:
