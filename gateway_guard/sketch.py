@@ -41,7 +41,7 @@ def grams(text: bytes, keys: Hashes) -> Hashes:
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
     words: NDArray[Any] = np.ndarray((count + GRAM - _WORD,), dtype="<u8", buffer=text, strides=(1,))
-    at = np.flatnonzero(words[:count] * keys[0] < _TAKEN)
+    (at,) = (words[:count] * keys[0] < _TAKEN).nonzero()
     hashes: Hashes = words[at] * keys[1]
     hashes += words[at + _WORD] * keys[2]
     hashes += words[at + 2 * _WORD] * keys[3]

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway_guard.analysis.analyst import Analyst, conclude
-from gateway_guard.analysis.calibration import Calibration
+from gateway_guard.analysis.calibration import Calibration, decode
 from gateway_guard.analysis.settings import Settings
+from gateway_guard.errors import UsageError
 from gateway_guard.facts import Event
 from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Policy
@@ -25,7 +26,17 @@ def analyst_of(policy: Policy, folder: Path) -> Analyst:
     """The analyst that a policy asks for; the calibration's path is relative to `folder`."""
     rules = policy.analysis
     settings = Settings(accounts=policy.accounts, window=rules.window, half_life=rules.half_life, smallest=rules.smallest)
-    return Analyst(settings, None)
+    return Analyst(settings, load_calibration(folder / rules.calibration) if rules.calibration else None)
+
+
+def load_calibration(path: Path) -> Calibration:
+    """The calibration in a file, or UsageError."""
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: the calibration cannot be read ({error.strerror}): make it with `gateway-guard calibrate`") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def refresh(analyst: Analyst, gate: Gate, at: float) -> None:

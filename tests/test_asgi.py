@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,20 @@ async def test_a_changed_policy_is_adopted_and_a_bad_one_is_not(tmp_path: Path, 
     assert "policy.yaml:5" in caplog.text
     assert "last good one" in caplog.text
     assert (await call(mounted).run()).status == 429
+
+
+async def test_sighup_reloads_what_looks_unchanged(tmp_path: Path) -> None:
+    mounted = guard(ModelServer(), tmp_path, "quotas:\n  minute: {limit: 10/min}\n")
+    before = mounted.engine.gate.rules
+    mounted.engine._looked = 0.0
+    os.kill(os.getpid(), signal.SIGHUP)
+    mounted.engine.watch()
+    assert mounted.engine._reloading is not None
+    await mounted.engine._reloading
+    assert mounted.engine.gate.rules is not before
+    mounted.engine._looked = 0.0
+    mounted.engine.watch()
+    assert mounted.engine._reloading is None, "once for each signal"
 
 
 async def reloaded(mounted: GatewayGuard, path: Path, stamp: int) -> None:

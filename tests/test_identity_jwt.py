@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ async def test_no_other_algorithm_is_taken(name: object) -> None:
         await tokens().verify(handmade({"kid": "k1"}), AT)
 
 
-@pytest.mark.parametrize("confused", [pem(), pem().strip(), pem().replace(b"\n", b"")])
+@pytest.mark.parametrize("confused", [pem(), pem().strip(), pem().replace(b"\n", b"")], ids=["pem", "stripped", "one line"])
 async def test_a_public_key_never_serves_as_a_shared_secret(confused: bytes) -> None:
     ring = Ring(from_jwk(jwk(), frozenset(EVERY)))
     taken = tokens(ring, algorithms=EVERY)  # even where the policy's list has both kinds
@@ -204,6 +205,7 @@ def tampered(whole: str, part: int) -> str:
         handmade([]),
         handmade("x"),
     ],
+    ids=count(),  # the tokens differ from process to process
 )
 async def test_damaged_tokens(odd: str) -> None:
     with pytest.raises(Unidentified) as caught:

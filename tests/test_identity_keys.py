@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_a_shared_secret_is_for_hmac_only(tmp_path: Path, secret: bytes) -> None
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", ["RS256"], "is not a PEM public key that can be read"),
         (small(1024).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), ["RS256"], "cannot be used with RS256"),
     ],
+    ids=count(),  # the keys differ from process to process
 )
 def test_a_file_that_does_not_fit_is_refused_at_the_start(tmp_path: Path, held: bytes, algorithms: list[str], message: str) -> None:
     file = tmp_path / "key"

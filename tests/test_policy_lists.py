@@ -39,28 +39,30 @@ def test_what_is_shipped_holds() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("prompt: [x]", "0.yaml:1: unknown list `prompt`; known are prompts, blocks, tools, proxy_headers, families, ja4"),
-        ("- x", "0.yaml:1: `lists` must be a mapping"),
-        ("", "0.yaml:1: `lists` must be a mapping"),
-        ("tools: [a]\ntools: [b]", "0.yaml:2: `tools` stands twice"),
-        ("\ntools: a", "0.yaml:2: `tools` must be a list of texts, at least one"),
-        ("tools: []", "0.yaml:1: `tools` must be a list of texts, at least one"),
-        ("tools:\n  - a\n  - 5", "0.yaml:3: `tools` must hold texts; put it in quotes if it is one"),
+        ("prompt: [x]", "0.yaml:1: `prompt` is unknown; a file of lists is a mapping of prompts, blocks, tools, proxy_headers, families, ja4"),
+        ("- x", "0.yaml:1: a file of lists is a mapping of prompts"),
+        ("", "0.yaml:1: a file of lists is a mapping of prompts"),
+        ("tools: [a]\ntools: [b]", "0.yaml:2: `tools` stands here a second time"),
+        ("\ntools: a", "0.yaml:2: `tools` must be a list of texts, not empty"),
+        ("tools: []", "0.yaml:1: `tools` must be a list of texts, not empty"),
+        ("tools:\n  - a\n  - 5", "0.yaml:3: `tools` must hold texts; put what looks like something else in quotes"),
         ("tools:\n  - {a: b}", "0.yaml:2: `tools` must hold texts"),
-        ("tools:\n  - yes\n  - '--'", "0.yaml:2: `tools` must hold texts"),
+        ("tools:\n  - a\n  - true", "0.yaml:3: `tools` must hold texts"),
         ("tools: ['17']", "0.yaml:1: `tools` holds a text without letters"),
         ("ja4: [x]", "0.yaml:1: `ja4` must hold texts"),
-        ("families: [tea]", "0.yaml:1: `families` must be a mapping"),
+        ("families: [tea]", "0.yaml:1: `families` must be a mapping, not empty"),
+        ("families: {}", "0.yaml:1: `families` must be a mapping, not empty"),
         (FAMILY.replace("bit: 2", "bit: 63"), "0.yaml:3: `tea.bit` must be a whole number from 0 to 62"),
         (FAMILY.replace("bit: 2", "bit: two"), "0.yaml:3: `tea.bit` must be a whole number"),
+        (FAMILY.replace("bit: 2", "bit: true"), "0.yaml:3: `tea.bit` must be a whole number"),
         (FAMILY.replace("needs: 1", "needs: 2"), "0.yaml:4: `tea.needs` must be a whole number from 1 to 1"),
-        (FAMILY.replace("    needs: 1\n", ""), "0.yaml:3: `tea` lacks needs"),
+        (FAMILY.replace("    needs: 1\n", ""), "0.yaml:2: `tea` lacks needs"),
         (FAMILY.replace("needs", "need"), "0.yaml:4: `tea.need` is unknown; a family has bit, needs, cues"),
         (FAMILY.replace("what: [tea]", "what: tea"), "0.yaml:6: `tea.what` must be a list of texts"),
+        (FAMILY.replace("\n      what: [tea]", " {}"), "0.yaml:5: `tea.cues` must be a mapping, not empty"),
         (FAMILY + "  cup:\n    bit: 2\n    needs: 1\n    cues: {a: [cup]}\n", "0.yaml:8: `cup`: bit 2 or the name is taken by another family"),
-        ("tools: [a", "0.yaml:1: expected ',' or ']'"),
-        ("tools: [a]\n\tx: y", "0.yaml:2: found character"),
-        ("tools: [\x00]", "0.yaml: "),
+        ("tools: [a", "a bracket is not closed"),
+        ("tools: [a]\n\tx: y", "0.yaml:2: not YAML"),
     ],
 )
 def test_mistakes_are_told_with_their_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -88,6 +90,6 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_no_object_is_made_of_a_tag(tmp_path: Path) -> None:
-    """The file is composed, never constructed: a tag that would run code is a wrong type and no more."""
-    with pytest.raises(PolicyError, match="must hold texts"):
+    """The file is composed, never constructed: a tag that would run code is a mistake and no more."""
+    with pytest.raises(PolicyError, match=r"the tag .* is not used here"):
         load(tmp_path, "tools: [!!python/object/apply:os.system ['true']]")

@@ -35,7 +35,7 @@ _EVERY = DAY / 2
 _WEEK = 7 * DAY
 _ROUNDS = 20
 _CORE = 0.75
-_SPREAD = 0.5
+_PRIOR = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ def _beyond(scores: list[float], sizes: list[int], accounts: int, budget: float)
         return Limits().harvest
     middle = float(np.median(scores))
     upper = [score - middle for score in scores if score >= middle]
-    # Few groups tell little about their tail: the mean excess is drawn towards a prior worth two groups.
-    scale = (sum(upper) + 2 * _SPREAD) / (len(upper) + 2)
+    # Few groups tell little about their tail: the mean excess is drawn towards 1, the tail of a true log-likelihood ratio (P(L > t) <= e^-t).
+    scale = (sum(upper) + _PRIOR) / (len(upper) + _PRIOR)
     expected = len(scores) / 2 * float(np.mean(sizes))
     out = middle + scale * float(np.log(max(expected / max(budget * accounts, 1e-9), 1.0)))
     return max(out, max(scores))

@@ -7,7 +7,8 @@ log(share among the members / share among everybody else), token by token, after
 * leave one out: what an account alone brought into the cluster does not speak for it;
 * "everybody else" is the larger of the share in the benign history and the share outside the cluster now, so a prompt or a
   network that many others have weighs little, however many of the members have it;
-* what one family adds is capped, because tokens of one family hang together; membership takes two families.
+* what one family adds is capped, because tokens of one family hang together; membership takes two families that one ordinary cause does not
+  explain together.
 
 So a stranger whom one token swept into a seed falls out, an account that seeds missed comes in with its second exchange, and clusters whose members
 recognise each other's traits as their own are joined. A few rounds settle it. Ties are broken by names, never by order of arrival.
@@ -25,7 +26,8 @@ from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SLOT_OF, SLOT
 
 F = len(FAMILY_NAMES)
 CEILING = 6.0
-_ENOUGH = 3.0
+ENOUGH = 3.0
+_CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
 for _kind in Kind:
     _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
@@ -89,7 +91,7 @@ def weigh(graph: Graph, label: Indices) -> Weights:
     both, count = np.unique(graph.token[member] * max(clusters, 1) + mine[member], return_counts=True)
     token, cluster = both // max(clusters, 1), both % max(clusters, 1)
     size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
-    elsewhere = np.minimum((graph.sharers[token] - count + 0.5) / (graph.n - size + 1.0), 1.0)
+    elsewhere = np.minimum((graph.sharers[token] - count + 0.5) / (graph.n - size + 1.0), graph.most[token])
     usual = np.maximum(elsewhere, graph.usual[token])
     inside = (count - 1 + _PRIOR * usual) / (size - 1 + _PRIOR)
     others = (count + _PRIOR * usual) / (size + _PRIOR)
@@ -133,8 +135,15 @@ def _claims(graph: Graph, label: Indices, weights: Weights, settings: Settings) 
     size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
     odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - _DOUBT) / _DOUBT)
     total = table.sum(axis=1)
-    enough = (total >= odds) & ((table >= _ENOUGH).sum(axis=1) >= settings.families)
+    enough = (total >= odds) & (independent(table) >= settings.families)
     return account[enough], cluster[enough], total[enough]
+
+
+def independent(table: Floats) -> Indices:
+    """How many independent families speak. A program brings its own headers and its own texts, so content and client count as one."""
+    speaks = table >= ENOUGH
+    software = speaks[:, _CONTENT] | speaks[:, _CLIENT]
+    return np.asarray(speaks.sum(axis=1) - speaks[:, _CONTENT] - speaks[:, _CLIENT] + software)
 
 
 def _best(account: Indices, cluster: Indices, evidence: Floats, accounts: int) -> Indices:

@@ -28,7 +28,7 @@ _MOST_PARTIES = 12
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it · for each token
-    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it · `n` accounts that are active ·
+    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it, `most` that it may be without an actor's doing · `n` accounts that are active ·
     `open` accounts that may be found (not verified, not idle).
     """
 
@@ -40,6 +40,7 @@ class Graph:
     family: Indices
     sharers: Indices
     usual: Floats
+    most: Floats
     n: int
     open: Flags
 
@@ -62,12 +63,13 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
     return Graph(
         account=account,
         token=token,
-        expected=np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named, usual[token])),
+        expected=np.where(kinds(named) == Kind.CLIENT, usual[token], np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named, usual[token]))),
         names=names[keep],
         kind=kinds(names[keep]),
         family=FAMILY_OF[kinds(names[keep])],
         sharers=sharers[keep],
         usual=usual,
+        most=np.maximum(reference.most(names[keep]), usual),
         n=active,
         open=live & ~profiles.births.verified,
     )
@@ -149,43 +151,56 @@ def seeds(graph: Graph, smallest: int) -> Indices:
 
 def _links(graph: Graph) -> tuple[Indices, Indices]:
     """(account, link) for every pair of rare tokens of two families that goes together beyond chance."""
-    account, token = _rarest(graph)
-    family = graph.family[token]
-    pairs: list[tuple[Indices, Indices, Indices]] = []
+    edge = _rarest(graph)
+    account, token, family = graph.account[edge], graph.token[edge], graph.family[graph.token[edge]]
+    low, high = _pairs(account, family)
+    swap = token[low] > token[high]
+    low, high = np.where(swap, high, low), np.where(swap, low, high)
+    both, link, together = np.unique(token[low] * len(graph.names) + token[high], return_inverse=True, return_counts=True)
+    one, two = both // max(len(graph.names), 1), both % max(len(graph.names), 1)
+    chance = graph.n * _share(graph, one, edge[low], link) * _share(graph, two, edge[high], link)
+    counted = np.where(_one_cause(graph.kind[one], graph.kind[two]), 0, together)
+    strong = (counted >= _PAIR_AT_LEAST) & (log_tail(counted, chance) < np.log(_ALPHA / max(len(both), 1)))
+    kept = strong[link]
+    return account[low][kept], link[kept]
+
+
+def _pairs(account: Indices, family: Indices) -> tuple[Indices, Indices]:
+    """Places of all pairs of one account's edges that are of two families; `account` is ordered."""
+    ones: list[Indices] = [np.zeros(0, np.int64)]
+    others: list[Indices] = [np.zeros(0, np.int64)]
     for step in range(1, int(np.bincount(account).max(initial=1))):
         here = np.flatnonzero((account[:-step] == account[step:]) & (family[:-step] != family[step:]))
-        pairs.append((account[here], np.minimum(token[here], token[here + step]), np.maximum(token[here], token[here + step])))
-    if not pairs:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    owner, low, high = (np.concatenate([pair[k] for pair in pairs]) for k in range(3))
-    both, link, together = np.unique(low * len(graph.names) + high, return_inverse=True, return_counts=True)
-    low, high = both // len(graph.names), both % len(graph.names)
-    share = np.maximum(graph.sharers / max(graph.n, 1), graph.usual)
-    together = np.where(_one_cause(kinds(graph.names[low]), kinds(graph.names[high])), 0, together)
-    strong = (together >= _PAIR_AT_LEAST) & (log_tail(together, graph.n * share[low] * share[high]) < np.log(_ALPHA / max(len(both), 1)))
-    kept = strong[link]
-    return owner[kept], link[kept]
+        ones.append(here)
+        others.append(here + step)
+    return np.concatenate(ones), np.concatenate(others)
+
+
+def _share(graph: Graph, token: Indices, edge: Indices, link: Indices) -> Floats:
+    """How common a link's token is: now, in the benign history, and among benign users of the programs of those whom it links."""
+    count = np.maximum(np.bincount(link, minlength=len(token)), 1)
+    expected = np.bincount(link, weights=graph.expected[edge], minlength=len(token)) / count
+    return np.maximum(np.minimum(graph.sharers[token] / max(graph.n, 1), graph.most[token]), expected)
 
 
 def _one_cause(one: Indices, two: Indices) -> Flags:
-    """Pairs that one ordinary cause explains: a program brings its own texts; who signs up at home asks from home."""
-    low, high = np.minimum(one, two), np.maximum(one, two)
-    program = (FAMILY_OF[one] == _CLIENT) & (FAMILY_OF[two] == _CONTENT) | (FAMILY_OF[one] == _CONTENT) & (FAMILY_OF[two] == _CLIENT)
-    return np.asarray(program | ((low == Kind.SIGNUP) & (high == Kind.NETWORK)))
+    """Pairs that one ordinary cause explains: a program brings its own headers and its own texts."""
+    pair = (1 << FAMILY_OF[one]) | (1 << FAMILY_OF[two])
+    return np.asarray(pair == (1 << _CONTENT) | (1 << _CLIENT))
 
 
-def _rarest(graph: Graph) -> tuple[Indices, Indices]:
-    """The rarest tokens of each open account, a few of each family, ordered by account."""
-    fit = (graph.usual < _RARE) & (graph.family != _CONVERSATION)
-    edge = fit[graph.token] & graph.open[graph.account]
-    account, token = graph.account[edge], graph.token[edge]
-    surprise = np.log(graph.sharers) - np.log(graph.usual)
-    group = account * 8 + graph.family[token]
-    order = np.lexsort((graph.names[token], -surprise[token], group))
-    account, token, group = account[order], token[order], group[order]
+def _rarest(graph: Graph) -> Indices:
+    """The rarest edges of each open account, a few of each family, ordered by account."""
+    fit = (graph.expected < _RARE) & (graph.family[graph.token] != _CONVERSATION) & graph.open[graph.account]
+    edge = np.flatnonzero(fit)
+    token = graph.token[edge]
+    surprise = np.log(graph.sharers[token]) - np.log(graph.expected[edge])
+    group = graph.account[edge] * 8 + graph.family[token]
+    order = np.lexsort((graph.names[token], -surprise, group))
+    edge, group = edge[order], group[order]
     place = np.arange(len(group))
     rank = place - np.maximum.accumulate(np.where(starts(group), place, 0))
-    return account[rank < _PER_FAMILY], token[rank < _PER_FAMILY]
+    return edge[rank < _PER_FAMILY]
 
 
 def log_tail(seen: Indices, expected: Floats) -> Floats:

@@ -30,6 +30,11 @@ class Reference:
         known = _looked_up(self.token, self.sharers, token)
         return np.where(known > 0, (known + 0.5) / (self.accounts + 1.0), 0.5 / (max(self.accounts, accounts) + 1.0))
 
+    def most(self, token: Numbers) -> Floats:
+        """How common each token may be now without anybody's doing: a few times what it was, if it is well known; anything, if it is new."""
+        known = _looked_up(self.token, self.sharers, token)
+        return np.where(known >= _WELL_KNOWN, _SURGE * known / (self.accounts + 1.0), 1.0)
+
     def usual_with(self, client: Numbers, token: Numbers, usual: Floats) -> Floats:
         """The share of benign users of `client` who exhibit each token, drawn towards the whole population's where they are few."""
         users = np.where(client > 0, _looked_up(self.token, self.sharers, client), 0.0)
@@ -51,6 +56,8 @@ def pair(one: Numbers, two: Numbers) -> Numbers:
 
 
 _DRAW = 10.0
+_WELL_KNOWN = 10
+_SURGE = 3.0
 _NOTHING = np.zeros(0, np.uint64)
 UNKNOWN = Reference(_NOTHING, np.zeros(0, np.int64), 0, _NOTHING, np.zeros(0, np.int64))
 

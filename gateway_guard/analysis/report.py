@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway_guard.analysis import names, tests
-from gateway_guard.analysis.clusters import Grouping
+from gateway_guard.analysis.clusters import ENOUGH, Grouping
 from gateway_guard.analysis.graph import Graph
 from gateway_guard.analysis.tokens import FAMILY_NAMES, Floats, Indices
 from gateway_guard.evidence import Evidence, Family
@@ -17,7 +17,7 @@ from gateway_guard.view import Cluster, Standing, View
 if TYPE_CHECKING:
     from gateway_guard.analysis.analyst import Snapshot
 
-_COUNTS = 3.0
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _standing(snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floa
 
 
 def _families(evidence: Floats) -> tuple[Family, ...]:
-    return tuple(name for name, weight in zip(FAMILY_NAMES, evidence, strict=True) if weight >= _COUNTS)
+    return tuple(name for name, weight in zip(FAMILY_NAMES, evidence, strict=True) if weight >= ENOUGH)
 
 
 def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, name: names.Named, group: int) -> Cluster:

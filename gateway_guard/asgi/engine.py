@@ -7,14 +7,13 @@ import atexit
 import datetime
 import logging
 import secrets
-import signal
-import threading
 from collections import Counter
 from pathlib import Path
 
 import httpx
 
 from gateway_guard.assembly import Parts, assemble
+from gateway_guard.asgi import hangups
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
@@ -28,6 +27,7 @@ from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.trace.decisions import row
 from gateway_guard.trace.recorder import Recorder
 from gateway_guard.trace.recording import Recording
+from gateway_guard.worker import Worker, analyst_of
 
 log = logging.getLogger("gateway_guard")
 # How often a changed policy is looked for, in seconds.
@@ -47,13 +47,14 @@ class Engine:
         self.intake = parts.intake
         self.lane = Lane(parts.rules.policy.throttle.release)
         self.counts: Counter[str] = Counter()
-        self.sink: Sink | None = None
+        self.worker = self._worker(parts)
+        self.sink: Sink | None = self.worker
         self.recorder = self._recorder(parts)
         self._pseudonyms = parts.pseudonyms
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
         self._looked = 0.0
         self._reloading: asyncio.Task[None] | None = None
-        self._hung_up = False
+        self._hangups = hangups.count()
         if self.recorder is not None:
             atexit.register(self.recorder.close)
 
@@ -91,26 +92,19 @@ class Engine:
         if now - self._looked < LOOK or self._reloading is not None:
             return
         self._looked = now
-        if self._hung_up or _stat(self._stamps) != self._stamps:
-            self._hung_up = False
+        if self._hangups != hangups.count() or _stat(self._stamps) != self._stamps:
+            self._hangups = hangups.count()
             self._reloading = asyncio.get_running_loop().create_task(self._reload())
-
-    def listen(self) -> None:
-        """Take SIGHUP as a wish to reload, unless the host application has a use of its own for it."""
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, self._hang_up)
 
     async def close(self) -> None:
         """Write what is left to write, and let connections go."""
+        if self.worker is not None:
+            await self.worker.close()
         await self.intake.identifier.close()
         if self._http is not None:
             await self._http.aclose()
         if self.recorder is not None:
             await asyncio.to_thread(self.recorder.close)
-
-    def _hang_up(self, *_: object) -> None:
-        self._hung_up = True
-        self._looked = 0.0
 
     def _assemble(self) -> Parts:
         s = self._settings
@@ -134,16 +128,29 @@ class Engine:
             return
         finally:
             self._reloading = None
-        self._adopt(parts)
+        await self._adopt(parts)
 
-    def _adopt(self, parts: Parts) -> None:
-        before = self.gate.rules
-        if parts.rules.policy.record != before.policy.record:
-            log.warning("the policy's `record` section has changed: it takes effect at the next start")
+    async def _adopt(self, parts: Parts) -> None:
+        before, known = self.gate.rules, self.intake.identifier
+        for section in ("record", "analysis"):
+            if getattr(parts.rules.policy, section) != getattr(before.policy, section):
+                log.warning("the policy's `%s` section has changed: it takes effect at the next start", section)
+        same = parts.rules.policy.identity == before.policy.identity
+        if same:
+            # Verified tokens and fetched keys stay warm; only the directory may be a newer one.
+            known.directory, parts.intake.identifier = parts.intake.identifier.directory, known
         self.gate.rules, self.intake = parts.rules, parts.intake
+        if not same:
+            await known.close()
         self.lane = Lane(parts.rules.policy.throttle.release)
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
         log.info("policy %s (%s) is in force, was %s", parts.rules.policy.name, parts.rules.digest, before.digest)
+
+    def _worker(self, parts: Parts) -> Worker | None:
+        policy = parts.rules.policy
+        if not policy.analysis.enabled:
+            return None
+        return Worker(analyst_of(policy, self._settings.policy.parent), self.gate, self.clock, policy.analysis.refresh)
 
     def _recorder(self, parts: Parts) -> Recorder | None:
         rules, folder = parts.rules.policy.record, self._settings.policy.parent

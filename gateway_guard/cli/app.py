@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import check, explain, replay, schema, serve
+from gateway_guard.cli import calibrate, check, explain, replay, schema, serve
 
 app = typer.Typer(
     name="gateway-guard",
@@ -20,3 +20,4 @@ schema.register(app)
 serve.register(app)
 replay.register(app)
 explain.register(app)
+calibrate.register(app)

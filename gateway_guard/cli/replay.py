@@ -52,14 +52,16 @@ def register(app: typer.Typer) -> None:
     app.command()(replay)
 
 
-def open_stage(traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False) -> Stage:
+def open_stage(
+    traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False, analyst: bool = True
+) -> Stage:
     """A replay, ready to run, under the key of this installation."""
     from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
     from gateway_guard.replay.stage import set_up  # noqa: PLC0415
 
     mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
     key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
-    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints)
+    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst)
     for note in stage.notes:
         typer.echo(f"note: {note}", err=True)
     return stage

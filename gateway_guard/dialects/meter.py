@@ -10,7 +10,7 @@ import orjson
 
 from gateway_guard.dialects.sse import Events
 from gateway_guard.dialects.tail import Tail
-from gateway_guard.dialects.tally import Tally, speech
+from gateway_guard.dialects.tally import Tally, speech, tokens
 from gateway_guard.facts import Usage
 from gateway_guard.ports import Meter
 
@@ -54,7 +54,7 @@ class EventMeter:
     def __init__(self, grammar: Grammar, input_tokens: int) -> None:
         self._grammar = grammar
         self._input = input_tokens
-        self._tally = Tally()
+        self._tally = Tally(speaks=grammar.speaks)
         self._events = Events()
 
     def feed(self, chunk: bytes) -> None:
@@ -123,7 +123,7 @@ class BodyMeter:
 
     def usage(self) -> Usage:
         """Read what was kept."""
-        tally = Tally()
+        tally = Tally(speaks=self._grammar.speaks)
         if self._tail is not None:
             self._grammar.tell(self._tail.usage(), tally)
             tally.said = self._tail.size
@@ -132,7 +132,7 @@ class BodyMeter:
                 self._grammar.answer(bytes(self._body), tally)
             except (ValueError, RecursionError):
                 tally.said = len(self._body)
-        return _spoken(tally, self._grammar).usage(self._input)
+        return tally.usage(self._input)
 
 
 class LengthMeter:
@@ -151,10 +151,7 @@ class LengthMeter:
 
     def usage(self) -> Usage:
         """An estimate, and a rough one."""
-        tally = Tally()
-        tally.said = self._size
-        usage = _spoken(tally, self._grammar).usage(self._input)
-        return Usage(usage.input, usage.output, estimated=True)
+        return Usage(self._input, tokens(self._size) if self._grammar.speaks else 0, estimated=True)
 
 
 class InflatingMeter:
@@ -187,9 +184,3 @@ class InflatingMeter:
     def usage(self) -> Usage:
         """As the meter inside says."""
         return self._inside.usage() if self._room >= 0 else self._lengths.usage()
-
-
-def _spoken(tally: Tally, grammar: Grammar) -> Tally:
-    if not grammar.speaks:
-        tally.output, tally.reasoning = 0, 0
-    return tally

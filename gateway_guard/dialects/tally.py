@@ -31,12 +31,15 @@ SPEECH = frozenset(
 
 
 class Tally:
-    """`input`, `output` and `reasoning` as told, -1 where not; `cached` prompt tokens counted beside `input`; `said` and `thought` octets."""
+    """What is known so far. `input`, `output` and `reasoning` as told, -1 where they are not; the cache counts are prompt tokens that an API tells
+    beside its `input`; `said` and, within it, `thought` are octets; `void`: an error, which used nothing. Where nothing is said (embeddings) the output is 0.
+    """
 
     __slots__ = ("cache_read", "cache_written", "input", "output", "reasoning", "said", "thought", "void")
 
-    def __init__(self) -> None:
-        self.input = self.output = self.reasoning = -1
+    def __init__(self, *, speaks: bool = True) -> None:
+        self.input = -1
+        self.output = self.reasoning = -1 if speaks else 0
         self.cache_read = self.cache_written = 0
         self.said = 0
         self.thought = 0

@@ -12,7 +12,7 @@ from typing import TypeVar
 from gateway_guard.fingerprint import text
 from gateway_guard.fingerprint.lists import ElicitFamily
 
-PASSAGE = 1200
+PASSAGE = 1000
 CLOSE = 500
 # All bytes but those that lead a character of a script that writes without spaces.
 _NARROW = bytes(code for code in range(256) if code != 0xE0 and not 0xE3 <= code <= 0xED)

@@ -14,7 +14,7 @@ from gateway_guard.signals.catalogue import NAMES
 if TYPE_CHECKING:
     import datetime
 
-STRENGTH = ("allow", "throttle", "deny")
+STRENGTH = ("allow", "throttle", "degrade", "deny")
 # A denial needs both columns; neither alone convicts.
 COLUMNS = ("coordination", "harvest")
 LONG_EXEMPTION = 400  # days
@@ -73,6 +73,42 @@ def reach(policy: Policy) -> Iterator[Finding]:
             )
 
 
+def profiles(policy: Policy) -> Iterator[Finding]:
+    """A rung that degrades says how, and each way is used."""
+    used = {rung.profile for rung in policy.ladder}
+    for index, rung in enumerate(policy.ladder):
+        steps = ("ladder", index, "profile")
+        if rung.do == "degrade" and rung.profile is None:
+            yield Finding(steps, f"rung `{rung.id}` degrades and does not say how; name one of `profiles` in `profile`")
+        elif rung.profile is not None and rung.profile not in policy.profiles:
+            yield Finding(steps, f"rung `{rung.id}`: {missing(rung.profile, 'profile', set(policy.profiles))}")
+        elif rung.profile is not None and rung.do != "degrade":
+            yield Finding(steps, f"rung `{rung.id}` does {rung.do}, so its `profile` has no effect; say `do: degrade`")
+    for name in policy.profiles:
+        if name not in used:
+            yield odd(("profiles", name), f"no rung uses profile `{name}`")
+
+
+def analysis(policy: Policy) -> Iterator[Finding]:
+    """Evidence about groups comes from the analyst, in time and from what it still remembers."""
+    rules = policy.analysis
+    waiting = [name for name in COLUMNS if name in policy.signals and policy.signals[name].mode != "off"]
+    if not rules.enabled and (waiting or policy.clusters.share):
+        yield odd(
+            ("analysis", "enabled"),
+            "without the analyst no account is ever found to act as one with others, nor to harvest: those signals and `clusters` stay silent",
+        )
+    if rules.refresh > rules.window:
+        yield Finding(
+            ("analysis", "refresh"),
+            f"the analyst would conclude every {rules.refresh:g} s and forgets after {rules.window:g} s (`window`); let it conclude more often",
+        )
+    if rules.half_life > rules.window:
+        yield odd(
+            ("analysis", "half_life"), f"what was seen is forgotten after {rules.window:g} s (`window`), long before it counts half ({rules.half_life:g} s)"
+        )
+
+
 def exemptions(policy: Policy) -> Iterator[Finding]:
     """Each exemption has a name of its own."""
     yield from _twice("exemptions", policy.exemptions)
@@ -117,6 +153,8 @@ RULES = (
     ruled("signals", signals),
     ruled("ladder", ladder),
     ruled("ladder signals", reach),
+    ruled("ladder profiles", profiles),
+    ruled("analysis signals clusters", analysis),
     ruled("exemptions", exemptions),
     ruled("mode quotas ladder", effect),
 )

@@ -1,6 +1,6 @@
 """Reads the editable lists (policies/harness.yaml, policies/elicits.yaml) that fingerprints need.
 
-Strict: unknown keys, doubled keys, empty lists and cues without letters are refused, all of them at once, each with file and line.
+As strict as for policies: unknown and doubled keys, empty lists and cues without letters are refused, all of them at once, each with file and line.
 """
 
 from __future__ import annotations
@@ -8,116 +8,101 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from gateway_guard.errors import PolicyError
 from gateway_guard.fingerprint.lists import ElicitFamily, Lists
+from gateway_guard.policy import text
+from gateway_guard.policy.tree import Problem, Tree
 
 _TEXTS = ("prompts", "blocks", "tools", "proxy_headers")
+_FIELDS = (*_TEXTS, "families", "ja4")
 _FAMILY = ("bit", "needs", "cues")
+_MAPPING = f"a file of lists is a mapping of {', '.join(_FIELDS)}"
 BITS = 63
-# The one in C is several times as fast.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_lists(paths: Iterable[Path]) -> Lists:
     """The lists of all files together, or PolicyError."""
     reader = _Reader()
     for path in paths:
-        reader.file(path)
+        tree = reader.file(path)
+        if tree:
+            reader.fields(tree)
     if reader.problems:
-        raise PolicyError(reader.problems)
+        raise PolicyError([str(problem) for problem in reader.problems])
     return Lists(**{name: tuple(dict.fromkeys(reader.texts[name])) for name in _TEXTS}, families=tuple(reader.families), ja4=reader.ja4)
 
 
 class _Reader:
     def __init__(self) -> None:
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self.texts: dict[str, list[str]] = {name: [] for name in _TEXTS}
         self.families: list[ElicitFamily] = []
         self.ja4 = ""
-        self._path = Path()
 
-    def file(self, path: Path) -> None:
-        self._path = path
+    def file(self, path: Path) -> Tree | None:
         try:
-            root = yaml.compose(path.read_text("utf-8"), Loader=_LOADER)
+            return text.read(path.read_text("utf-8"), str(path), self.problems)
         except OSError as error:
-            self.problems.append(f"{path}: {error.strerror or error}")
+            self._wrong((str(path), 0), error.strerror or "cannot be read")
         except UnicodeDecodeError:
-            self.problems.append(f"{path}: is not UTF-8 text")
-        except yaml.YAMLError as error:
-            self.problems.append(_broken(path, error))
-        else:
-            self._root(root)
+            self._wrong((str(path), 0), "is not UTF-8 text")
+        except text.Unreadable as error:
+            # The reader of policies calls whatever it reads a policy.
+            self._wrong(error.problem.at, _MAPPING if error.problem.says.startswith("a policy is a mapping") else error.problem.says)
+        return None
 
-    def _root(self, root: yaml.Node | None) -> None:
-        for key, name, value in self._pairs(root, "lists"):
+    def fields(self, tree: Tree) -> None:
+        for name, child in tree.value.items():
             if name in _TEXTS:
-                self.texts[name] += self._strings(value, name)
+                self.texts[name] += self._strings(child, name)
             elif name == "families":
-                for _, title, spec in self._pairs(value, name):
+                for title, spec in self._mapping(child, name):
                     self._family(title, spec)
             elif name == "ja4":
-                self.ja4 = self._string(value, name).lower()
+                self.ja4 = self._string(child, name).lower()
             else:
-                self._wrong(key, f"unknown list `{name}`; known are {', '.join((*_TEXTS, 'families', 'ja4'))}")
+                self._wrong(child.at, f"`{name}` is unknown; {_MAPPING}")
 
-    def _family(self, name: str, node: yaml.Node) -> None:
-        fields = {title: (key, value) for key, title, value in self._pairs(node, name)}
-        for title, (key, _) in fields.items():
+    def _family(self, name: str, spec: Tree) -> None:
+        fields = dict(self._mapping(spec, name))
+        for title, child in fields.items():
             if title not in _FAMILY:
-                self._wrong(key, f"`{name}.{title}` is unknown; a family has {', '.join(_FAMILY)}")
+                self._wrong(child.at, f"`{name}.{title}` is unknown; a family has {', '.join(_FAMILY)}")
         if missing := [title for title in _FAMILY if title not in fields]:
-            self._wrong(node, f"`{name}` lacks {', '.join(missing)}")
+            self._wrong(spec.at, f"`{name}` lacks {', '.join(missing)}")
             return
-        kinds = [self._strings(value, f"{name}.{title}") for _, title, value in self._pairs(fields["cues"][1], f"{name}.cues")]
-        needs = self._number(fields["needs"][1], f"{name}.needs", 1, max(1, len(kinds)))
-        bit = self._number(fields["bit"][1], f"{name}.bit", 0, BITS - 1)
+        kinds = [self._strings(kind, f"{name}.{title}") for title, kind in self._mapping(fields["cues"], f"{name}.cues")]
+        needs = self._number(fields["needs"], f"{name}.needs", 1, max(1, len(kinds)))
+        bit = self._number(fields["bit"], f"{name}.bit", 0, BITS - 1)
         if any(1 << bit == other.bit or name == other.name for other in self.families):
-            self._wrong(fields["bit"][1], f"`{name}`: bit {bit} or the name is taken by another family")
+            self._wrong(fields["bit"].at, f"`{name}`: bit {bit} or the name is taken by another family")
         self.families.append(ElicitFamily(name, 1 << bit, needs, tuple(map(tuple, kinds))))
 
-    def _pairs(self, node: yaml.Node | None, name: str) -> list[tuple[yaml.Node, str, yaml.Node]]:
-        if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, f"`{name}` must be a mapping")
+    def _mapping(self, tree: Tree, name: str) -> list[tuple[str, Tree]]:
+        if not isinstance(tree.value, dict) or not tree.value:
+            self._wrong(tree.at, f"`{name}` must be a mapping, not empty")
             return []
-        pairs = [(key, str(key.value), value) for key, value in node.value]
-        seen: set[str] = set()
-        for key, title, _ in pairs:
-            if title in seen:
-                self._wrong(key, f"`{title}` stands twice")
-            seen.add(title)
-        return pairs
+        return list(tree.value.items())
 
-    def _strings(self, node: yaml.Node, name: str) -> list[str]:
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            self._wrong(node, f"`{name}` must be a list of texts, at least one")
+    def _strings(self, tree: Tree, name: str) -> list[str]:
+        if not isinstance(tree.value, list) or not tree.value:
+            self._wrong(tree.at, f"`{name}` must be a list of texts, not empty")
             return []
-        return [self._string(item, name) for item in node.value]
+        return [self._string(item, name) for item in tree.value]
 
-    def _string(self, node: yaml.Node, name: str) -> str:
-        if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:str" or not node.value.strip():
-            self._wrong(node, f"`{name}` must hold texts; put it in quotes if it is one")
+    def _string(self, tree: Tree, name: str) -> str:
+        if not isinstance(tree.value, str):
+            self._wrong(tree.at, f"`{name}` must hold texts; put what looks like something else in quotes")
             return ""
-        text = str(node.value)
-        if not any(sign.isalpha() for sign in text):
-            self._wrong(node, f"`{name}` holds a text without letters, which nothing is compared with")
-        return text
+        if not any(sign.isalpha() for sign in tree.value):
+            self._wrong(tree.at, f"`{name}` holds a text without letters, with which nothing is ever compared")
+        return tree.value
 
-    def _number(self, node: yaml.Node, name: str, least: int, most: int) -> int:
-        if not isinstance(node, yaml.ScalarNode) or not node.value.isdecimal() or not least <= int(node.value) <= most:
-            self._wrong(node, f"`{name}` must be a whole number from {least} to {most}")
+    def _number(self, tree: Tree, name: str, least: int, most: int) -> int:
+        if type(tree.value) is not int or not least <= tree.value <= most:
+            self._wrong(tree.at, f"`{name}` must be a whole number from {least} to {most}")
             return least
-        return int(node.value)
+        return tree.value
 
-    def _wrong(self, node: yaml.Node | None, what: str) -> None:
-        line = node.start_mark.line + 1 if node is not None else 1
-        self.problems.append(f"{self._path}:{line}: {what}")
-
-
-def _broken(path: Path, error: yaml.YAMLError) -> str:
-    """One line for a file that is no YAML."""
-    mark = getattr(error, "problem_mark", None)
-    where = f"{path}:{mark.line + 1}" if mark else f"{path}"
-    return f"{where}: {getattr(error, 'problem', None) or 'cannot be read'}"
+    def _wrong(self, at: tuple[str, int], says: str) -> None:
+        self.problems.append(Problem(at, says))

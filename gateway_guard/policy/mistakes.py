@@ -123,6 +123,7 @@ def _expected(kind: str, value: object) -> str:
         "dict": "a mapping (`key: value`, indented)",
         "model": "a mapping (`key: value`, indented)",
         "int": "a whole number",
+        "bool": "true or false",
     }
     text = f"{wanted.get(kind.partition('_')[0], 'a number')}, not {value if isinstance(value, float) else have}"
     if kind == "string_type" and not isinstance(value, dict | list):

@@ -128,10 +128,10 @@ class AnalysisRules(Rules):
     """The analyst: how often it concludes, how long it remembers, and the calibration (made by `gateway-guard calibrate`) without which it only records."""
 
     enabled: bool = True
-    refresh: Duration = 600.0
+    refresh: Period = 600.0
     calibration: str | None = None
-    window: Duration = 14 * 86400.0
-    half_life: Duration = 7 * 86400.0
+    window: Period = 14 * 86400.0
+    half_life: Period = 7 * 86400.0
     smallest: Annotated[int, Field(ge=2)] = 3
 
 

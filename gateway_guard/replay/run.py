@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Protocol
@@ -212,6 +213,18 @@ class Tracing:
     def _until(self, at: float) -> None:
         while self._ends and self._ends[0][0] <= at:
             self._sink(heappop(self._ends)[2])
+
+
+def history(steps: Iterable[Step]) -> Iterator[Event]:
+    """The events of a replay, in the order of their times, whatever the policy made of them."""
+    ready: deque[Event] = deque()
+    tracing = Tracing(ready.append)
+    for step in steps:
+        tracing.take(step)
+        while ready:
+            yield ready.popleft()
+    tracing.finish()
+    yield from ready
 
 
 def row_of(played: Played, name: str) -> DecisionRow:

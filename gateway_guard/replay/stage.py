@@ -32,14 +32,14 @@ class Stage(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None, fingerprints: bool = False) -> Stage:
+def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None, fingerprints: bool = False, analyst: bool = True) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
-    `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them.
+    `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them. `analyst`: False plays without one.
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
     rules = parts.rules.policy
-    player = _player(parts)
+    player = _player(parts, analyst=analyst)
     known = parts.pseudonyms.text("trace", "key")
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
     if not is_trace(traffic):
@@ -51,13 +51,13 @@ def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = No
     return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts) if own else str, known, (*parts.loaded.warnings, *notes))
 
 
-def _player(parts: Parts) -> Player:
+def _player(parts: Parts, *, analyst: bool) -> Player:
     policy = parts.rules.policy
     gate = Gate(parts.rules, MemoryStore(policy.accounts))
-    if not policy.analysis.enabled:
+    if not analyst or not policy.analysis.enabled:
         return Player(gate)
-    analyst = analyst_of(policy, parts.loaded.path.parent)
-    return Player(gate, events=analyst.observe, refresh=lambda at: refresh(analyst, gate, at), every=policy.analysis.refresh)
+    who = analyst_of(policy, parts.loaded.path.parent)
+    return Player(gate, events=who.observe, refresh=lambda at: refresh(who, gate, at), every=policy.analysis.refresh)
 
 
 def terms(policy: Policy) -> Terms:
