@@ -46,7 +46,8 @@ def assemble(
 ) -> Parts:
     """Load the policy and what it names. Raises PolicyError or DirectoryError.
 
-    `today` decides which exemptions are past their date (None: a log's own days count) · `directory` replaces the one that the policy names, `lookup` is the host application's own; `client` makes what fetches key sets, when there are any; `mode` overrides the file's.
+    `today` decides which exemptions are past their date (None: a log's own days count) · `directory` replaces the one that the policy names,
+    `lookup` is the host application's own · `client` makes what fetches key sets, when there are any · `mode` overrides the file's.
     """
     loaded = load(policy, today=today)
     changes = {"mode": mode} if mode is not None else {}

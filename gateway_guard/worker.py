@@ -1,7 +1,8 @@
 """The loop beside the requests: events to the analyst, its conclusions to the gate.
 
-The request's way only looks things up. What is learned is learned here: each event is handed to the analyst as it happens (microseconds), and every `refresh` seconds a
-snapshot is cut, concluded on in a thread, and adopted by one assignment to `gate.view`. A conclusion that fails is logged and the last good view stays.
+The request's way only looks things up. What is learned is learned here: each event is handed to the analyst as it happens (microseconds),
+and every `refresh` seconds a snapshot is cut, concluded on in a thread, and adopted by one assignment to `gate.view`. A conclusion that fails is
+logged and the last good view stays.
 """
 
 from __future__ import annotations

@@ -188,6 +188,17 @@ def test_the_usage_at_the_end_of_a_line_that_was_too_long_is_found() -> None:
     assert fed(meter(RESPONSES), *chunked(last, 65536)) == Usage(5, 6, 1, False)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_the_lines_of_an_event_are_joined_wherever_they_are_cut(end: bytes) -> None:
+    """A CRLF cut in two is one line end; taken for two it would end the event between its lines."""
+    stream = end.join([b"event: x", b"data: {", b'data:"a":1', b": comment", b"data: }", b"", b"", b"data:2", b"data", b"", b"data: 3", b"", b""]) + b"data: 4"
+    for first in range(len(stream) + 1):
+        for second in range(first, min(first + 4, len(stream) + 1)):
+            events = Events()
+            found = [data for piece in (stream[:first], stream[first:second], stream[second:]) for data in events.feed(piece)]
+            assert (found, events.pending()) == ([b' {\n"a":1\n }', b"2", b" 3"], b" 4"), (first, second)
+
+
 def test_many_data_lines_are_bounded_like_one() -> None:
     events = Events(cap=100)
     assert [events.feed(b"data: 12345678\n") for _ in range(30)] == [[]] * 30

@@ -77,6 +77,11 @@ def test_a_long_text_without_any_sentence_keeps_its_ends() -> None:
     assert (len(head), len(tail)) == (100, 100)
 
 
+def test_outside_ascii_half_as_many_characters_are_kept() -> None:
+    head, tail = text.edges("слово " * 5000, edge=100)
+    assert (len(head.decode()), len(tail.decode())) == (50, 50)
+
+
 @pytest.mark.parametrize("size", [10, 31_999, 32_001, 1_000_000])
 def test_what_is_looked_at_is_bounded(size: int) -> None:
     assert len(text.clipped("x" * size)) <= 2 * text.REACH + 1

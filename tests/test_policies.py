@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from gateway_guard.facts import Identity, RequestFacts
+from gateway_guard.policy.judge import compile_policy
 from gateway_guard.policy.lists import load_lists
 from gateway_guard.policy.load import load
 from gateway_guard.policy.model import Policy, QuotaRule, schema
+from gateway_guard.view import Cluster, Standing, View
 
 POLICIES = Path(__file__).parent.parent / "policies"
 NAMES = ("default", "balanced", "strict")
@@ -59,12 +62,14 @@ def test_heavy_honest_work_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_column_alone_never_reaches_the_ladder_of_a_policy_that_starts(name: str) -> None:
-    """Coordination alone shares quotas; only with harvest it climbs. The strict policy gives that up for a throttle."""
-    rules = policy(name)
-    without = [sum(rule.ceiling for other, rule in rules.signals.items() if other != column) for column in ("coordination", "harvest")]
-    first = rules.ladder[0] if name != "strict" else rules.ladder[1]
-    assert max(without) < first.at
+@pytest.mark.parametrize(("coordination", "harvest", "climbs"), [(9.0, 0.0, False), (0.0, 9.0, False), (9.0, 9.0, True), (0.2, 0.2, True)])
+def test_only_both_columns_together_climb(name: str, coordination: float, harvest: float, climbs: bool) -> None:
+    """Coordination alone shares quotas; a data set that one account builds is that account's business."""
+    rules = compile_policy(policy(name), "digest")
+    facts = RequestFacts("r", 100.0, Identity("a", created_at=99.0), "openai.chat")
+    standing = Standing("c", 0.0, coordination, harvest, ("content", "identity"))
+    score = rules.score(facts, standing, View(1, 0.0, {"a": standing}, {"c": Cluster("c", 5)}, "calibrated"))
+    assert (score.rung is not None) == climbs
 
 
 def test_the_reference_names_every_key_of_the_schema() -> None:

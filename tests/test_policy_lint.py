@@ -47,7 +47,7 @@ def test_what_is_odd_is_warned_of(content: str, says: str) -> None:
 
 def test_a_rung_is_weighed_by_what_signals_may_say() -> None:
     """Just at the sum of the ceilings is in reach, a hair above is not."""
-    base = HEAD + "signals: {harvest: {ceiling: 2}, elicitation: {ceiling: 1}}\nladder: [{id: a, at: %s, do: throttle, scale: 0.5}]\n"
+    base = HEAD + "signals: {harvest: {ceiling: 2}, young_account: {ceiling: 1}}\nladder: [{id: a, at: %s, do: throttle, scale: 0.5}]\n"
     assert loads(base % "3").warnings == ()
     policy = loads(base % "3").policy
     higher = policy.model_copy(update={"ladder": [policy.ladder[0].model_copy(update={"at": 3.001})]})

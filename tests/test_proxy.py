@@ -20,7 +20,7 @@ from gateway_guard.cli.serve import configured, guarded_proxy
 from gateway_guard.dialects import DIALECTS
 from gateway_guard.errors import UsageError
 from gateway_guard.policy.model import UpstreamRules
-from gateway_guard.proxy import Front, Proxy
+from gateway_guard.proxy import ClientLeft, Front, Proxy, UpstreamTransport
 from gateway_guard.proxy.headers import to_client, to_upstream
 from tests.served import PATIENCE, Scripted, Wire, connect, served
 
@@ -293,6 +293,30 @@ def test_a_client_that_leaves_in_its_upload_ends_the_request_to_the_server() -> 
         assert upstream.done.wait(PATIENCE)
 
 
+@pytest.mark.anyio
+async def test_a_client_that_leaves_in_its_upload_is_not_answered() -> None:
+    """What the guard is told is that the client left, not that the server failed."""
+    parts = [{"type": "http.request", "body": b"first", "more_body": True}, {"type": "http.disconnect"}]
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "scheme": "http", "path": "/x", "query_string": b"", "headers": [], "client": None}
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return parts.pop(0)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    def script(wire: Wire) -> None:
+        wire.until(b"nothing more comes")
+
+    with Scripted(script) as upstream:
+        transport = UpstreamTransport(1)
+        with pytest.raises(ClientLeft):
+            await Proxy(f"http://127.0.0.1:{upstream.port}", UpstreamRules(), transport=transport)(scope, receive, send)
+        await transport.aclose()
+    assert said == []
+
+
 @pytest.mark.parametrize(
     "start",
     [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\none"],
@@ -321,7 +345,8 @@ def _free_port() -> int:
 
 
 def test_no_connection_is_a_502_in_the_callers_dialect() -> None:
-    with proxied(_free_port()) as port:
+    """Also with one place only: a request that came to nothing gives its place back."""
+    with proxied(_free_port(), connections=1, pool_timeout=0.05) as port:
         openai = httpx.post(f"http://127.0.0.1:{port}{CHAT}", json={})
         anthropic = httpx.post(f"http://127.0.0.1:{port}/v1/messages", json={})
         other = httpx.get(f"http://127.0.0.1:{port}/metrics")
@@ -353,6 +378,19 @@ def test_a_server_that_takes_no_more_of_the_request_is_a_504() -> None:
     with Scripted(script) as upstream, proxied(upstream.port, write_timeout=0.2) as port:
         assert httpx.post(f"http://127.0.0.1:{port}/x", content=b"x" * 32_000_000, timeout=PATIENCE).status_code == 504
         stop.set()
+
+
+def test_a_server_may_think_longer_than_it_may_take_to_read() -> None:
+    """The write time-out is over when the request has been written."""
+    thinking = threading.Event()
+
+    def script(wire: Wire) -> None:
+        wire.request()
+        thinking.wait(0.3)
+        wire.send(OK)
+
+    with Scripted(script) as upstream, proxied(upstream.port, write_timeout=0.1) as port:
+        assert httpx.post(f"http://127.0.0.1:{port}/x", content=b"x" * 200_000).text == "ok"
 
 
 def test_a_full_pool_is_a_503_that_says_when_to_come_back() -> None:

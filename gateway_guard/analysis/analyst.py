@@ -140,7 +140,7 @@ def drawn(snapshot: Snapshot) -> report.Drawing:
 
 
 def _remembered(snapshot: Snapshot, seed: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Seeds, and the clusters of the view before in place of them."""
+    """Seeds, and the clusters of the view before for accounts that are in none."""
     known = {name: place for place, name in enumerate(sorted(snapshot.before.clusters))}
     if not known:
         return seed
@@ -149,4 +149,4 @@ def _remembered(snapshot: Snapshot, seed: np.ndarray[tuple[int], np.dtype[np.int
         standing = snapshot.before.standings.get(snapshot.names[number])
         if standing is not None and standing.cluster in known:
             old[number] = known[standing.cluster]
-    return np.where(old >= 0, old + int(seed.max(initial=0)) + 1, seed)
+    return np.where(seed >= 0, seed, np.where(old >= 0, old + int(seed.max(initial=0)) + 1, -1))

@@ -67,6 +67,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     norms: Norms
     limits: Limits
     scores: tuple[float, ...]
+    ties: float
     tokens: str
     sharers: str
     pairs: str
@@ -83,20 +84,20 @@ def encode(calibration: Calibration) -> bytes:
     told = calibration.reference
     columns = {"tokens": told.token, "sharers": told.sharers, "pairs": told.joint, "together": told.together}
     packed: dict[str, str] = {name: _packed(column) for name, column in columns.items()}
-    plain: dict[str, Any] = {name: getattr(calibration, name) for name in _File.__struct_fields__ if name not in packed and name != "version"}
-    return msgspec.json.format(msgspec.json.encode(_File(version=VERSION, **plain, **packed)), indent=1)
+    plain: dict[str, Any] = {name: getattr(calibration, name) for name in _File.__struct_fields__ if name not in packed and name not in ("version", "ties")}
+    return msgspec.json.format(msgspec.json.encode(_File(version=VERSION, ties=told.ties, **plain, **packed)), indent=1)
 
 
 def decode(raw: bytes) -> Calibration:
     """The calibration in a file, or UsageError."""
     try:
         file = msgspec.json.decode(raw, type=_File)
-        reference = Reference(_column(file.tokens), _column(file.sharers).astype(np.int64), file.accounts, _column(file.pairs), _column(file.together).astype(np.int64))
+        reference = Reference(_column(file.tokens), _column(file.sharers).astype(np.int64), file.accounts, _column(file.pairs), _column(file.together).astype(np.int64), file.ties)
     except (msgspec.DecodeError, ValueError) as error:
         raise UsageError(f"the calibration cannot be read ({error}): make it again with `gateway-guard calibrate`") from None
     if file.version != VERSION:
         raise UsageError(f"the calibration has version {file.version}, this program reads {VERSION}: make it again with `gateway-guard calibrate`")
-    plain = {name: getattr(file, name) for name in _File.__struct_fields__ if name not in ("version", "tokens", "sharers", "pairs", "together")}
+    plain = {name: getattr(file, name) for name in _File.__struct_fields__ if name not in ("version", "ties", "tokens", "sharers", "pairs", "together")}
     calibration = Calibration(reference=reference, **plain)
     if sealed(calibration).digest != file.digest:
         raise UsageError("the calibration's digest does not fit its content: it was changed after it was made; make it again with `gateway-guard calibrate`")

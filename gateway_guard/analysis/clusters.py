@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_guard.analysis.graph import Graph, connected
+from gateway_guard.analysis.graph import Graph, connected, log_tail
 from gateway_guard.analysis.settings import Settings
-from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SLOT_OF, SLOTS, STRONGEST, Flags, Floats, Indices, Kind, starts
+from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SELDOM, SLOT_OF, SLOTS, SPEAKS, STRONGEST, UNIQUE, Flags, Floats, Indices, Kind, starts
 
 F = len(FAMILY_NAMES)
 CEILING = 6.0
@@ -32,22 +32,26 @@ _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
 for _kind in Kind:
     _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
 _PRIOR = 1.0
-_SPEAKS = 0.4
 _DOUBT = 0.001
 _ROUNDS = 5
 _ALIKE = 0.5
 _MARGIN = 3.0
+_WELD = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How common each token is in each cluster: `inside` as its members see it (leave one out), `outside` as others do, `elsewhere` among everybody else. Sorted by token."""
+    """How common each token is in each cluster and among everybody else, as a member sees it (`inside`, `beside`) and as a stranger does (`within`, `around`).
+
+    Both leave out whoever looks: what one account alone brings in proves nothing about it. Sorted by token.
+    """
 
     token: Indices
     cluster: Indices
     inside: Floats
-    outside: Floats
-    elsewhere: Floats
+    beside: Floats
+    within: Floats
+    around: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +64,84 @@ class Grouping:
 
 
 def grown(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
-    """Clusters out of seeds."""
-    label = _numbered(seed, settings.smallest)
+    """Clusters out of seeds. An actor's parts (a sign-up day, a program) are found first, then tied together; an account may belong to a part or to the whole."""
+    part = _settled(graph, _numbered(seed, settings.smallest), settings)
+    whole = np.append(woven(graph, part), -1)
+    label = _numbered(whole[:-1], 1)
+    evidence = _own(graph, part, weigh(graph, part))
+    account, cluster, _ = _claims(graph, label, weigh(graph, label), settings)
+    best = _best(account, cluster, _, len(label))
+    label = np.where(label >= 0, label, best)
+    weights = weigh(graph, label)
+    joint = _own(graph, label, weights)
+    better = joint.sum(axis=1) > evidence.sum(axis=1)
+    return Grouping(label, np.where(better[:, None], joint, evidence), weights)
+
+
+def _settled(graph: Graph, label: Indices, settings: Settings) -> Indices:
+    """Members and clusters, chosen in turns until they fit each other."""
     for _ in range(_ROUNDS):
         before = label
-        weights = weigh(graph, label)
-        account, cluster, evidence = _claims(graph, label, weights, settings)
+        account, cluster, evidence = _claims(graph, label, weigh(graph, label), settings)
         merged = np.append(_merged(label, account, cluster, evidence), -1)
         label = _numbered(merged[_best(account, cluster, evidence, len(label))], settings.smallest)
         if np.array_equal(before, label):
             break
-    weights = weigh(graph, label)
-    return Grouping(label, _own(graph, label, weights), weights)
+    return label
+
+
+def woven(graph: Graph, label: Indices) -> Indices:
+    """Clusters that near-unique things tie together (one card, one conversation in both) far beyond chance are one, however their sign-up days differ."""
+    label = label.copy()
+    while True:
+        clusters = int(label.max(initial=-1)) + 1
+        one, two, ties = _ties(graph, label)
+        if not len(one):
+            return label
+        size = np.bincount(label[label >= 0], minlength=clusters).astype(np.float64)
+        tokens = min(float(_unique_kind(graph).sum()), graph.ties * graph.n)
+        chance = 2.0 * tokens * size[one] * size[two] / graph.n**2
+        score = -log_tail(ties, chance) + _same_program(graph, label, one, two)
+        score = np.where(ties >= 2, score, 0.0)
+        best = np.lexsort((two, one, -score))[0]
+        if score[best] < np.log(clusters**2 / 2 / _WELD):
+            return label
+        label = _numbered(np.where(label == two[best], one[best], label), 1)
+
+
+def _unique_kind(graph: Graph) -> Flags:
+    """Tokens that hardly anybody shares by chance."""
+    return np.isin(graph.kind, UNIQUE) & (graph.usual < SELDOM)
+
+
+def _ties(graph: Graph, label: Indices) -> tuple[Indices, Indices, Indices]:
+    """(cluster, cluster, number of near-unique tokens that both show), the smaller number first."""
+    clusters = max(int(label.max(initial=-1)) + 1, 1)
+    edge = np.flatnonzero(_unique_kind(graph)[graph.token] & (label[graph.account] >= 0))
+    held = np.unique(graph.token[edge] * clusters + label[graph.account[edge]])
+    token, cluster = held // clusters, held % clusters
+    found: list[Indices] = []
+    for step in range(1, int(np.bincount(token).max(initial=1))):
+        here = np.flatnonzero(token[:-step] == token[step:])
+        found.append(cluster[here] * clusters + cluster[here + step])
+    if not found:
+        none = np.zeros(0, np.int64)
+        return none, none, none
+    both, ties = np.unique(np.concatenate(found), return_counts=True)
+    return both // clusters, both % clusters, ties
+
+
+def _same_program(graph: Graph, label: Indices, one: Indices, two: Indices) -> Floats:
+    """What it says that most members of both clusters use one program: the rarer the program the more."""
+    clusters = int(label.max(initial=-1)) + 1
+    edge = np.flatnonzero((graph.kind[graph.token] == Kind.CLIENT) & (label[graph.account] >= 0))
+    both, count = np.unique(label[graph.account[edge]] * len(graph.names) + graph.token[edge], return_counts=True)
+    cluster, token = both // max(len(graph.names), 1), both % max(len(graph.names), 1)
+    most = np.full(clusters, -1)
+    mostly = count > np.bincount(label[label >= 0], minlength=clusters)[cluster] / 2
+    most[cluster[mostly]] = token[mostly]
+    rare = -np.log(np.maximum(np.minimum(graph.sharers / max(graph.n, 1), graph.most), graph.usual))
+    return np.where((most[one] >= 0) & (most[one] == most[two]), rare[most[one]], 0.0)
 
 
 def _numbered(label: Indices, smallest: int) -> Indices:
@@ -84,19 +154,20 @@ def _numbered(label: Indices, smallest: int) -> Indices:
 
 
 def weigh(graph: Graph, label: Indices) -> Weights:
-    """What each token says for each cluster in which two members or more show it."""
-    clusters = int(label.max(initial=-1)) + 1
+    """What each token says for each cluster in which it is common enough to speak."""
+    clusters = max(int(label.max(initial=-1)) + 1, 1)
     mine = label[graph.account]
     member = mine >= 0
-    both, count = np.unique(graph.token[member] * max(clusters, 1) + mine[member], return_counts=True)
-    token, cluster = both // max(clusters, 1), both % max(clusters, 1)
-    size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
-    elsewhere = np.minimum((graph.sharers[token] - count + 0.5) / (graph.n - size + 1.0), graph.most[token])
-    usual = np.maximum(elsewhere, graph.usual[token])
+    both, count = np.unique(graph.token[member] * clusters + mine[member], return_counts=True)
+    token, cluster = both // clusters, both % clusters
+    size = np.bincount(label[label >= 0], minlength=clusters)[cluster]
+    others, most, usual = graph.n - size + 1.0, graph.most[token], graph.usual[token]
+    beside = np.maximum(np.minimum((graph.sharers[token] - count + 0.5) / others, most), usual)
+    around = np.maximum(np.minimum((np.maximum(graph.sharers[token] - count - 1, 0) + 0.5) / others, most), usual)
     inside = (count - 1 + _PRIOR * usual) / (size - 1 + _PRIOR)
-    others = (count + _PRIOR * usual) / (size + _PRIOR)
-    speaks = (count >= 2) & (np.log(inside / usual) > _SPEAKS)
-    return Weights(token[speaks], cluster[speaks], inside[speaks], others[speaks], elsewhere[speaks])
+    within = (count + _PRIOR * usual) / (size + _PRIOR)
+    speaks = (within > around * SPEAKS[SLOT_OF[graph.kind[token]]]) & ((count >= 2) | _unique_kind(graph)[token])
+    return Weights(token[speaks], cluster[speaks], inside[speaks], beside[speaks], within[speaks], around[speaks])
 
 
 def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tuple[Indices, Indices, Indices, Floats]:
@@ -107,11 +178,12 @@ def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tup
     edge = np.repeat(np.arange(len(token)), times)
     place = np.repeat(low - np.cumsum(times) + times, times) + np.arange(int(times.sum()))
     owner, cluster = account[edge], weights.cluster[place]
-    share = np.where(label[owner] == cluster, weights.inside[place], weights.outside[place])
-    usual = np.maximum(weights.elsewhere[place], graph.expected[edges][edge])
-    weight = np.log(share / usual)
-    says = weight > _SPEAKS
-    return owner[says], cluster[says], SLOT_OF[graph.kind[token[edge[says]]]], weight[says]
+    home = label[owner] == cluster
+    share = np.where(home, weights.inside[place], weights.within[place])
+    usual = np.maximum(np.where(home, weights.beside[place], weights.around[place]), graph.expected[edges][edge])
+    slot = SLOT_OF[graph.kind[token[edge]]]
+    says = share > usual * SPEAKS[slot]
+    return owner[says], cluster[says], slot[says], np.log(share[says] / usual[says])
 
 
 def _table(group: Indices, slot: Indices, weight: Floats, groups: int) -> Floats:

@@ -28,7 +28,7 @@ _MOST_PARTIES = 12
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it · for each token
-    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it, `most` that it may be without an actor's doing · `n` accounts that are active ·
+    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it, `most` that it may be without an actor's doing · `ties` cards and conversations shared by chance, for each account · `n` accounts that are active ·
     `open` accounts that may be found (not verified, not idle).
     """
 
@@ -41,6 +41,7 @@ class Graph:
     sharers: Indices
     usual: Floats
     most: Floats
+    ties: float
     n: int
     open: Flags
 
@@ -70,6 +71,7 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
         sharers=sharers[keep],
         usual=usual,
         most=np.maximum(reference.most(names[keep]), usual),
+        ties=reference.ties,
         n=active,
         open=live & ~profiles.births.verified,
     )

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_guard.analysis.tokens import Floats, Indices, Numbers, starts
+from gateway_guard.analysis.tokens import SELDOM, UNIQUE, Floats, Indices, Numbers, kinds, starts
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """`token` sorted, `sharers` of each, among `accounts` benign accounts. Tokens that are not listed were seen under one account at most.
 
-    `joint` and `together` say the same of (client, token) pairs: what users of one program have in common is that program's doing.
+    `ties` near-unique tokens (cards, conversations) that two accounts or more share, for each account. `joint` and `together` say the same of (client, token) pairs: what users of one program have in common is that program's doing.
     """
 
     token: Numbers
@@ -21,6 +21,7 @@ class Reference:
     accounts: int
     joint: Numbers
     together: Indices
+    ties: float = 1.0
 
     def usual(self, token: Numbers, accounts: int) -> Floats:
         """The share of benign accounts that exhibit each token; of one never seen, half an account's share.
@@ -70,4 +71,5 @@ def learned(token: Numbers, account: Indices, client: Numbers, accounts: int, le
     often = sharers[number] >= max(least, 5)
     joint, together = np.unique(pair(client[account[often]], token[often]), return_counts=True)
     kept = sharers >= least
-    return Reference(token[begin][kept], sharers[kept], accounts, joint[together >= least], together[together >= least])
+    ties = np.isin(kinds(token[begin]), UNIQUE) & (sharers >= 2) & (sharers < SELDOM * accounts)
+    return Reference(token[begin][kept], sharers[kept], accounts, joint[together >= least], together[together >= least], float(ties.sum()) / max(accounts, 1))

@@ -96,14 +96,21 @@ for _slot, _members in enumerate(
         (Kind.MODEL,),
         (Kind.PAYMENT,),
         (Kind.MAIL,),
-        (Kind.BORN,),
-        (Kind.AGE,),
+        (Kind.BORN, Kind.AGE),
         (Kind.PLAN,),
     )
 ):
     SLOT_OF[list(_members)] = _slot
 STRONGEST: Indices = np.ones(SLOTS, dtype=np.int64)
 STRONGEST[[SLOT_OF[Kind.SENTENCE], SLOT_OF[Kind.THREAD], SLOT_OF[Kind.NETWORK]]] = (3, 4, 2)
+
+# A token speaks only when it is so much more common in a cluster than elsewhere; small excesses of common phrases add up to nothing.
+SPEAKS: Floats = np.full(SLOTS, 1.5)
+SPEAKS[SLOT_OF[Kind.SENTENCE]] = 4.0
+
+# Kinds that two accounts hardly share by chance, unless a good part of everybody has the very same one.
+UNIQUE = (Kind.PAYMENT, Kind.THREAD, Kind.BLOB)
+SELDOM = 0.005
 
 # How many tokens of a kind one profile keeps.
 CAPS: Indices = np.full(KINDS, 4, dtype=np.int64)

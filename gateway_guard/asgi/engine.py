@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 
-from gateway_guard.assembly import Parts, assemble
 from gateway_guard.asgi import hangups
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
+from gateway_guard.assembly import Parts, assemble
 from gateway_guard.decision import Decision
 from gateway_guard.errors import GuardError, RequestError, UnreadableBody
 from gateway_guard.gate import Gate

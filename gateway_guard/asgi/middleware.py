@@ -17,10 +17,10 @@ from gateway_guard.asgi.settings import settle_settings
 class GatewayGuard:
     """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched.
 
-    `policy` a policy file (default: the environment's GATEWAY_GUARD_POLICY) · `directory` an accounts.csv (GATEWAY_GUARD_DIRECTORY, or the policy's
-    `identity.directory`) or a callable from a credential to what is known of its account · `key` the secret of all keyed hashes (GATEWAY_GUARD_KEY, GATEWAY_GUARD_KEY_FILE, else
-    a file `.gateway-guard.key` beside the policy, made with mode 0600). Raises PolicyError, DirectoryError or UsageError when it cannot start: a guard that cannot guard does not let
-    the service come up.
+    `policy` a policy file (default: GATEWAY_GUARD_POLICY of the environment) · `directory` an accounts.csv (GATEWAY_GUARD_DIRECTORY, or the policy's
+    `identity.directory`) or a callable from a credential to what is known of its account · `key` the secret of all keyed hashes
+    (GATEWAY_GUARD_KEY, GATEWAY_GUARD_KEY_FILE, else a file `.gateway-guard.key` beside the policy, made with mode 0600).
+    Raises PolicyError, DirectoryError or UsageError when it cannot start: a guard that cannot guard does not let the service come up.
     """
 
     def __init__(

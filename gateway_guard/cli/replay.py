@@ -52,9 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command()(replay)
 
 
-def open_stage(
-    traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False, analyst: bool = True
-) -> Stage:
+def open_stage(traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False, analyst: bool = True) -> Stage:
     """A replay, ready to run, under the key of this installation."""
     from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
     from gateway_guard.replay.stage import set_up  # noqa: PLC0415

@@ -60,6 +60,8 @@ class EventMeter:
     def feed(self, chunk: bytes) -> None:
         """Read the events that `chunk` completes."""
         event, tally = self._grammar.event, self._tally
+        if type(chunk) is not bytes:  # applications may send views
+            chunk = bytes(chunk)
         for data in self._events.feed(chunk):
             try:
                 event(data, tally)
@@ -168,16 +170,12 @@ class InflatingMeter:
     def feed(self, chunk: bytes) -> None:
         """Inflate, at most `PIECE` bytes at a time."""
         self._lengths.feed(chunk)
-        if self._room < 0:
-            return
         try:
-            while self._room >= 0:
+            while chunk and self._room >= 0:
                 piece = self._stream.decompress(chunk, PIECE)
                 self._inside.feed(piece)
                 self._room -= len(piece)
                 chunk = self._stream.unconsumed_tail
-                if len(piece) < PIECE and not chunk:
-                    return
         except zlib.error:
             self._room = -1
 

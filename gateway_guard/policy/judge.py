@@ -30,6 +30,7 @@ MODELS = 1000
 EPOCH = 719163
 # What the analyst concluded counts only when it knows from benign history what is usual.
 FROM_VIEW = frozenset({"coordination", "harvest"})
+GRAVE = frozenset({"degrade", "deny"})
 # A plain integer: an enum's operators cost more than the charge.
 REASONING = int(Asks.REASONING)
 COUNTED = ("requests", "in_flight")
@@ -209,15 +210,13 @@ class Rulebook:
         return Term(quota, scale if quota.per in PERSONAL else 1.0, counted, held, rule.reserve == "asked", weights)
 
     def _rung(self, total: float, evidence: Sequence[Evidence], standing: Standing | None) -> Rung | None:
-        """The highest rung at or below the score that the evidence may carry: beyond throttling, two independent families; to deny, both columns."""
+        """The highest rung that the score reaches and the evidence may carry: beyond quotas, both columns and two independent families."""
         families = {e.family for e in evidence} | set(standing.families if standing else ())
         names = {e.signal for e in evidence}
         for rung in reversed(self._ladder):
             if total < rung.at:
                 continue
-            if rung.do != "allow" and rung.do != "throttle" and len(families) < 2:
-                continue
-            if rung.do == "deny" and not {"coordination", "harvest"} <= names:
+            if rung.do in GRAVE and not (len(families) >= 2 and FROM_VIEW <= names):
                 continue
             return rung
         return None

@@ -12,6 +12,7 @@ from gateway_guard.policy import units
 Mode = Literal["shadow", "enforce"]
 SignalMode = Literal["enforce", "shadow", "off"]
 DialectName = Literal["openai.chat", "openai.responses", "openai.completions", "openai.embeddings", "anthropic.messages"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"]
 Per = Literal["account", "org", "model", "account_model", "plan", "network"]
 
 Duration = Annotated[float, BeforeValidator(units.duration), WithJsonSchema(units.DURATION_SCHEMA)]
@@ -49,7 +50,7 @@ class JwtRules(Rules):
 
     issuer: str
     audience: str
-    algorithms: Annotated[list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"]], Field(min_length=1)]
+    algorithms: Annotated[list[Algorithm], Field(min_length=1)]
     jwks: str | None = None
     key_file: str | None = None
     account: str = "sub"

@@ -32,7 +32,9 @@ class Stage(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def set_up(traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None, fingerprints: bool = False, analyst: bool = True) -> Stage:
+def set_up(
+    traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None, fingerprints: bool = False, analyst: bool = True
+) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
     `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them. `analyst`: False plays without one.

@@ -1,7 +1,8 @@
 """The signals that a policy may weigh, by name. Each is pure, bounded, and silent (None) when it has nothing to say.
 
 Coordination (are these one actor?) and harvest (does the traffic look like building a data set?) are two columns and stay so.
-Origin, language and the size of a group are not evidence and have no signal.
+Origin, language and the size of a group are not evidence and have no signal. What a single prompt asks for, or how one client's headers look, is told
+to the analyst, who pools it over a group: of one request it proves nothing, and taking a fingerprint is no work for the request's way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def coordination(facts: RequestFacts, standing: Standing | None, view: View) -> 
         return None
     cluster = view.clusters.get(standing.cluster)
     size = f"{cluster.size} accounts" if cluster else "a cluster"
-    return Evidence(standing.families[0], "coordination", standing.coordination, f"Acts as one with {size} ({standing.cluster}); evidence: {', '.join(standing.families)}.")
+    says = f"Acts as one with {size} ({standing.cluster}); evidence: {', '.join(standing.families)}."
+    return Evidence(standing.families[0], "coordination", standing.coordination, says)
 
 
 def harvest(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
@@ -32,22 +34,6 @@ def harvest(facts: RequestFacts, standing: Standing | None, view: View) -> Evide
     if standing is None or standing.harvest <= 0.0:
         return None
     return Evidence("content", "harvest", standing.harvest, "The pooled traffic looks like building a data set.")
-
-
-def elicitation(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
-    """The request asks for reasoning traces, grading or data-set formats. Common in honest work: its ceiling must stay low."""
-    count = facts.fingerprint.elicits.bit_count()
-    if not count:
-        return None
-    return Evidence("content", "elicitation", float(count), f"Asks for material of {count} kind{'s' if count > 1 else ''} that training sets are made of.")
-
-
-def client_contradiction(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
-    """The client's headers contradict each other."""
-    count = facts.fingerprint.odd.bit_count()
-    if not count:
-        return None
-    return Evidence("client", "client_contradiction", float(count), f"The client's headers contradict each other in {count} way{'s' if count > 1 else ''}.")
 
 
 def young_account(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
@@ -62,8 +48,6 @@ SIGNALS: Mapping[str, Signal] = MappingProxyType(
     {
         "coordination": coordination,
         "harvest": harvest,
-        "elicitation": elicitation,
-        "client_contradiction": client_contradiction,
         "young_account": young_account,
     }
 )

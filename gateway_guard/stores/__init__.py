@@ -1,0 +1,1 @@
+"""Where debts are kept."""

@@ -85,6 +85,15 @@ def test_an_answer_byte_by_byte_gives_the_same_usage(answer: dict[str, Any]) -> 
     assert reads.usage() == Usage(**answer["usage"]) == reads.usage()
 
 
+@every_answer
+@pytest.mark.parametrize("kind", [memoryview, bytearray])
+def test_pieces_may_be_views(answer: dict[str, Any], kind: Any) -> None:
+    """Starlette takes memory views for a streamed body and hands them on."""
+    whole = body(answer)
+    assert used(answer, kind(whole[:99]), kind(whole[99:])) == Usage(**answer["usage"])
+    assert used(answer, *(kind(piece) for piece in (gzip.compress(whole), b"")), content_encoding="gzip") == Usage(**answer["usage"])
+
+
 @every_stream
 @pytest.mark.parametrize("end", [b"\r\n", b"\r"], ids=["CRLF", "CR"])
 def test_line_ends_make_no_difference(answer: dict[str, Any], end: bytes) -> None:
