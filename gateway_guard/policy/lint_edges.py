@@ -15,6 +15,8 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 # Names end up in headers, metrics and reason codes.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 _BODY_MOST = 128 * 2**20
+# A unix socket has no address: its peer is trusted by this word.
+UNIX = "unix"
 _ROTATE_LEAST = 64 * 2**10
 
 
@@ -80,13 +82,15 @@ def upstream(policy: Policy) -> Iterator[Finding]:
 
 def _proxy(index: int, text: str) -> Iterator[Finding]:
     steps = ("identity", "trusted_proxies", index)
+    if text == UNIX:
+        return
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
         try:
             wider = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            yield Finding(steps, f"`{text}` is neither an address nor a network; write for example `10.0.0.0/8` or `127.0.0.1`")
+            yield Finding(steps, f"`{text}` is neither an address nor a network; write for example `10.0.0.0/8`, `127.0.0.1`, or `unix` for a unix socket")
         else:
             yield Finding(steps, f"`{text}` has bits set beyond its prefix; did you mean `{wider}`?")
         return

@@ -8,6 +8,7 @@ half way breaks off for the client too, since ending it properly would pass a pa
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any
@@ -25,6 +26,7 @@ from gateway_guard.proxy.headers import to_client, to_upstream
 from gateway_guard.proxy.upstream import UpstreamTransport
 
 logger = logging.getLogger("gateway_guard.proxy")
+ADDRESSES = 512
 
 
 class UpstreamLost(GuardError):
@@ -48,6 +50,8 @@ class Proxy:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._upstream = checked_upstream(upstream)
+        # Parsing an address costs more than the rest of a request's preparation, and callers use few.
+        self._address = functools.lru_cache(ADDRESSES)(lambda target: self._upstream.copy_with(raw_path=target))
         self._base = self._upstream.raw_path.rstrip(b"/")
         self._origin = f"{self._upstream.scheme}://".encode() + self._upstream.netloc
         self._paths = paths or {}
@@ -82,7 +86,7 @@ class Proxy:
         upload = _Upload(receive)
         request = httpx.Request(
             scope["method"],
-            self._upstream.copy_with(raw_path=target),
+            self._address(target),
             headers=to_upstream(scope, self._upstream.netloc, trusted=self._addresses.trusts(scope["client"][0] if scope.get("client") else "")),
             content=await upload.content(),
             extensions={"timeout": self._timeouts},

@@ -57,7 +57,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         if self._session is None:
             self._session = _session()
         limits = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.get("connect"), sock_read=timeouts.get("read"))
-        headers = CIMultiDict(request.headers.multi_items())
+        headers = CIMultiDict((_text(name), _text(value)) for name, value in request.headers.raw)
         # aiohttp writes it itself, from the kind of the body.
         headers.popall("transfer-encoding", None)
         try:
@@ -95,6 +95,14 @@ class _Answer(httpx.AsyncByteStream):
         if self._release is not None:
             self._release()
             self._release = None
+
+
+def _text(field: bytes) -> str:
+    """aiohttp writes text as UTF-8: what is UTF-8 stays as it is, byte for byte."""
+    try:
+        return field.decode()
+    except UnicodeDecodeError:
+        return field.decode("latin-1")
 
 
 def _session() -> aiohttp.ClientSession:

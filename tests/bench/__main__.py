@@ -7,7 +7,7 @@ import platform
 
 from rich.console import Console
 
-from tests.bench import memory, table, transport
+from tests.bench import events, memory, table, transport
 
 console = Console(highlight=False)
 console.print(
@@ -18,3 +18,6 @@ console.print(f"\nMemory store, balanced.yaml: [bold]{memory.bytes_an_account():
 console.print("\nThe proxy's way to the model server, µs of CPU for a request of 1 KB:")
 for (name, lanes), spent in transport.compare().items():
     console.print(f"  {name:<12} {lanes:>3} at once: {spent:.0f}")
+console.print("\nReplay, a second of one core:")
+for name, speed in events.speeds().items():
+    console.print(f"  {name:<36} {speed:>8,.0f}")
