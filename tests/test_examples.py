@@ -13,6 +13,7 @@ import msgspec
 import openai
 import pytest
 
+from examples.demo import __main__ as demo
 from examples.demo import ledger, model_server
 from examples.staging_replay import send_all
 from gateway_guard.trace.decisions import DecisionRow
@@ -102,3 +103,14 @@ def test_the_demo_tells_a_difference_between_two_logs() -> None:
 def test_the_demo_counts_by_group() -> None:
     log = {"1": _row("1", "a"), "2": _row("2", "b", served=False, cluster="c1"), "3": _row("3", "c", delay_ms=4.0)}
     assert ledger.shares(log, {"a": "honest", "b": "swarm", "c": "honest"}) == [("honest", 2, 2, 2, 1, 0, 0), ("swarm", 1, 1, 0, 0, 1, 1)]
+
+
+def test_the_demo_plays_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A small cast, the real thing otherwise: processes, sockets, SDK, recording, replays."""
+    for name, value in {"FOLDER": tmp_path / "out", "PEOPLE": ("amira",), "SWARM": ("swarm-01", "swarm-02"), "EACH": 2, "BATCH": 2}.items():
+        monkeypatch.setattr(demo, name, value)
+    assert demo.main() == 0
+    shown = capsys.readouterr().out
+    assert "openai.RateLimitError" in shown
+    assert "decisions are identical" in shown
+    assert "5 questions answered, 0 refused" in shown

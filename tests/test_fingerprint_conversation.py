@@ -21,7 +21,9 @@ def answer(n: int, letters: int = 220) -> str:
 
 def talk(turns: int, letters: int = 220) -> list[Turn]:
     """A conversation in which the model answered last."""
-    return [Turn("user", f"Question {'klmnopqrst'[n // 2] * 4}?") if n % 2 == 0 else Turn("assistant", answer(n, letters)) for n in range(turns)]
+    return [
+        Turn("user", f"What is to be known of the {'klmnopqrst'[n // 2] * 16}?") if n % 2 == 0 else Turn("assistant", answer(n, letters)) for n in range(turns)
+    ]
 
 
 def asked(turns: list[Turn], question: str) -> tuple[int, ...]:
@@ -59,7 +61,7 @@ def test_layout_and_role_names_do_not_matter() -> None:
 
 
 def test_the_question_before_the_answer_matters() -> None:
-    assert asked([Turn("user", "Another question?"), talk(2)[1]], "go on") != asked(talk(2), "go on")
+    assert asked([Turn("user", "Something else is asked here, isn't it, my dear friend?"), talk(2)[1]], "go on") != asked(talk(2), "go on")
 
 
 @pytest.mark.parametrize(
@@ -71,11 +73,13 @@ def test_the_question_before_the_answer_matters() -> None:
         [Turn("assistant", answer(1)), Turn("user", "Who goes there?")],
         [Turn("user", answer(1)), Turn("user", answer(2)), Turn("user", answer(3))],
         [Turn("user", "Look it up"), Turn("tool", answer(1)), Turn("user", "and?")],
-        [Turn("user", "q"), Turn("assistant", ""), Turn("user", "and?")],
+        [Turn("user", answer(0)), Turn("assistant", ""), Turn("user", "and?")],
+        [Turn("user", answer(0)), Turn("assistant", "Yes."), Turn("user", "and?")],
+        [Turn("user", "Go on"), Turn("assistant", answer(1)), Turn("user", "and?")],
     ],
 )
 def test_no_proof_no_link(turns: list[Turn]) -> None:
-    """Greetings, a character's opening line, what users said, tool results and empty answers prove nothing."""
+    """Greetings, a character's opening line, what users said, tool results, empty and short answers, and an answer to nothing in particular prove nothing."""
     assert conversation.links(turns, KEYED) == ()
 
 
@@ -86,7 +90,13 @@ def test_short_answers_link_once_enough_has_been_said() -> None:
 
 
 def test_tool_calls_between_the_words_do_not_break_a_link() -> None:
-    agent = [Turn("user", "Repair the build"), Turn("assistant", answer(1)), Turn("tool", "error: 17 files"), Turn("assistant", answer(2)), Turn("tool", "ok")]
+    agent = [
+        Turn("user", "Repair the build of the engine in the other branch"),
+        Turn("assistant", answer(1)),
+        Turn("tool", "error: 17 files"),
+        Turn("assistant", answer(2)),
+        Turn("tool", "ok"),
+    ]
     plain = [turn for turn in agent if turn.role != "tool"]
     assert conversation.links(agent, KEYED) == conversation.links(plain, KEYED) != ()
 

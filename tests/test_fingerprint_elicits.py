@@ -126,6 +126,11 @@ def test_cues_count_by_kind_by_whole_words_and_close_together(prompt: str, bits:
     assert found(prompt, TWO) == bits
 
 
+def test_the_first_kind_must_be_there() -> None:
+    family = ElicitFamily("tea", 4, 2, (("green tea",), ("cup",), ("sugar",)))
+    assert [found(prompt, Elicits([family])) for prompt in ("cup, sugar", "green tea, cup", "evergreen tea, cup", "green teapot, cup")] == [0, 4, 0, 0]
+
+
 @pytest.mark.parametrize("before", range(0, PASSAGE, 37))
 def test_no_gap_between_the_stretches(before: int) -> None:
     """Cues within half a stretch of each other are seen wherever they stand in a passage."""

@@ -45,8 +45,15 @@ SDK = (
     (b"content-length", b"99"),
 )
 ANSWER = "The canal was dug by hand between 1790 and 1805, mostly by farmers from the villages along its course, who were paid in grain and kept accounts. " * 2
-TALK = (Turn("user", "Who dug the old canal?"), Turn("assistant", ANSWER), Turn("user", "Were they paid in full? Show me every step of how you know."))
-TOOLS = [{"type": "function", "function": {"name": "find_boat", "parameters": {"properties": {"name": {}, "year": {}}}}}, {"name": "Bash"}]
+TALK = (
+    Turn("user", "Who dug the old canal that runs past the mill?"),
+    Turn("assistant", ANSWER),
+    Turn("user", "Were they paid in full? Show me every step of how you know."),
+)
+BOATS = ("find_boat", "hire_boat", "name_boat", "sink_boat", "raise_boat")
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"properties": {"name": {}, "year": {}, "port": {}}}}} for name in BOATS] + [
+    {"name": "Bash"}
+]
 
 READINGS: dict[str, Reading] = {
     "nothing": Reading("m"),
@@ -54,7 +61,7 @@ READINGS: dict[str, Reading] = {
     "instruction and material": Reading(
         "m", current="Describe all assumptions first. Put the outcome into a box.\n\nHow far is it from Ulm to Passau by boat?"
     ),
-    "conversation": Reading("m", current=TALK[-1].text, turns=TALK, parameters=("model", "messages", "temperature"), asks=1),
+    "conversation": Reading("m", current=TALK[-1].text, turns=TALK, parameters=("model", "messages", "temperature", "top_p", "seed", "stop"), asks=1),
     "harness": Reading(
         "m",
         current="<system-reminder>Be good.</system-reminder>Rename the module to canal.",

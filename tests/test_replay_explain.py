@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from gateway_guard.errors import UsageError
@@ -13,6 +14,7 @@ from gateway_guard.evidence import Evidence
 from gateway_guard.replay.explain import Explanation, explain, page
 from gateway_guard.replay.session import Outputs, Session
 from gateway_guard.replay.stage import set_up
+from gateway_guard.trace.exchanges import Response, TokenCounts
 from tests.fakes import KEY
 from tests.logs import exchange, log
 from tests.test_replay_session import POLICY, rows, stage, traffic
@@ -53,6 +55,15 @@ def test_each_row_of_the_decision_log_can_be_explained(tmp_path: Path, form: str
         assert row.id in told(found)
 
 
+def test_in_a_trace_the_usage_is_that_of_the_request_itself(tmp_path: Path) -> None:
+    """The second ends before the first."""
+    slow = structs.replace(exchange(1, tokens=111), response=Response(200, 5000.0, usage=TokenCounts(1, 111)))
+    path = log(tmp_path / "log.jsonl", [slow, exchange(2, tokens=222)])
+    Session(stage(tmp_path, path)).run(Outputs(trace=str(tmp_path / "t.ggt")), lambda: None)
+    for ident, output in (("x1", 111), ("x2", 222)):
+        assert explain(stage(tmp_path, tmp_path / "t.ggt"), ident).used_output == output
+
+
 VERDICTS = {
     "x0": "allowed",
     "x3": "allowed",
@@ -79,8 +90,6 @@ def test_delays_exemptions_and_shadow_have_their_own_words(tmp_path: Path) -> No
 def test_evidence_is_shown(tmp_path: Path) -> None:
     found = explain(stage(tmp_path), "x1")
     seen = [Evidence("rhythm", "equal_load", 1.25, "many accounts carry the same load")]
-    from msgspec import structs  # noqa: PLC0415
-
     told_too = told(structs.replace(found, evidence=seen))
     assert "equal_load" in told_too
     assert "+1.25" in told_too

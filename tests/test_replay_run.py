@@ -29,7 +29,7 @@ class Bare:
     def dialect(self, method: str, path: str) -> Dialect | None:
         return DIALECTS["openai.chat"] if method == "POST" else None
 
-    def recorded(  # noqa: PLR0917 - as an intake has it
+    def recorded(
         self, ident: str, at: float, method: str, path: str, headers: Any, client: str, raw: bytes, identity: Identity | None, *, passes: Any
     ) -> RequestFacts:
         trouble: dict[str, RequestError] = {"body": UnreadableBody("no"), "nobody": Unidentified("who?")}
@@ -119,6 +119,11 @@ def test_how_an_exchange_ended(case: tuple[Response | None, int, Usage | None, i
 def test_an_embedding_has_no_output_to_impute() -> None:
     found = outcome_of(exchange(1, tokens=None), msgspec.structs.replace(FACTS, dialect="openai.embeddings"), 500)
     assert found.usage == Usage(30, 0, estimated=True)
+
+
+def test_nothing_ends_before_it_was_decided() -> None:
+    """A line that is out of order is decided later than it says."""
+    assert outcome_of(exchange(1), msgspec.structs.replace(FACTS, at=START + 9), 500).at == START + 9
 
 
 def test_a_latency_that_is_not_known_is_none() -> None:

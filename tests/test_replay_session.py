@@ -122,6 +122,7 @@ def test_the_report_tells_who_is_touched(tmp_path: Path) -> None:
     report = played(stage(tmp_path), decisions=str(tmp_path / "d.jsonl"))
     touched = {row.account for row in rows(tmp_path).values() if row.account and row.action != "allow"}
     assert (report.accounts.accounts, report.accounts.touched) == (4, len(touched))
+    assert report.accounts.touched_requests == sum(bool(row.account) and row.action != "allow" for row in rows(tmp_path).values())
     assert (report.orgs.accounts, report.orgs.touched) == (1, int("acct_two" in touched))
     assert report.plans["pro"].requests == 15
     assert [top.refused for top in report.top] == sorted((top.refused for top in report.top), reverse=True)
@@ -138,6 +139,12 @@ def test_the_report_tells_how_full_quotas_became(tmp_path: Path) -> None:
     assert minute.delayed == report.decisions.delayed
     assert 0.5 < minute.fill_median <= minute.fill_90 <= minute.fill_99 <= minute.fill_most <= 2.0
     assert report.quotas["day"].fill_most < 1.0
+
+
+def test_the_highest_fill_counts_and_not_the_last(tmp_path: Path) -> None:
+    times = (0.0, 1.0, 500.0)
+    report = played(stage(tmp_path, log(tmp_path / "l.jsonl", [exchange(n, after=at) for n, at in enumerate(times)])))
+    assert report.quotas["minute"].fill_most == pytest.approx(1.9 / 3, abs=0.001)
 
 
 def test_tokens_are_those_of_the_log(tmp_path: Path) -> None:
@@ -172,12 +179,13 @@ def test_a_trace_gives_the_same_decisions_under_any_policy(tmp_path: Path) -> No
     trace = str(tmp_path / "t.ggt")
     played(stage(tmp_path), trace=trace)
     strict = POLICY.replace("6/min", "3/min").replace("5s", "12s")
-    played(stage(tmp_path, policy=strict), decisions=str(tmp_path / "log.out"))
+    plain = played(stage(tmp_path, policy=strict), decisions=str(tmp_path / "log.out"))
     report = played(stage(tmp_path, Path(trace), policy=strict), decisions=str(tmp_path / "trace.out"))
     wanted = [line for line in (tmp_path / "log.out").read_bytes().splitlines() if b'"account":""' not in line]
     assert (tmp_path / "trace.out").read_bytes().splitlines() == wanted
+    assert report.decisions == plain.decisions
     assert report.decisions.delayed > 0
-    assert report.used.served.output > 0
+    assert (report.used.served, report.used.refused) == (plain.used.served, plain.used.refused)
 
 
 def test_a_trace_of_a_trace_is_that_trace(tmp_path: Path) -> None:

@@ -145,6 +145,22 @@ def test_a_slow_disk_drops_lines_and_holds_up_nobody(tmp_path: Path) -> None:
     assert len(written) == taking.counts.written
 
 
+def test_a_dropped_exchange_does_not_keep_those_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 0.001)
+    stuck = Stuck()
+    taking = recorder(tmp_path, hide=stuck, queue_bytes=20_000)
+    taking.exchange(recording(taking.opened("ab"), "first"))
+    assert stuck.reached.wait(20)
+    taking.exchange(recording(taking.opened("ab"), "dropped", body=b'"' + b"y" * 20_000 + b'"'))
+    taking.exchange(recording(taking.opened("ab"), "last"))
+    stuck.release.set()
+    pause = threading.Event()
+    while taking.counts.written < 2:
+        pause.wait(0.001)
+    assert taking.close(timeout=20)
+    assert [exchange.id for exchange in found(tmp_path)] == ["first", "last"]
+
+
 def test_after_closing_nothing_is_taken(tmp_path: Path) -> None:
     taking = recorder(tmp_path)
     assert taking.close()

@@ -32,7 +32,7 @@ def main() -> int:
     with stage.running(FOLDER) as address:
         asyncio.run(_live(screen, address, everybody))
     same = _replayed(screen)
-    _tighter(screen)
+    _what_if(screen)
     screen.say("")
     screen.say(f"Done in {time.monotonic() - started:.0f} seconds. Policy, account list, logs and decisions are in [bold]{_shown(FOLDER)}[/]. Next: README.md.")
     return 0 if same else 1
@@ -74,19 +74,26 @@ def _replayed(screen: Screen) -> bool:
     return not different
 
 
-def _tighter(screen: Screen) -> None:
+def _what_if(screen: Screen) -> None:
     screen.act("What if?", "The recording once more, through a policy that allows half the requests: who would have been refused?")
     stage.replay(FOLDER, "tighter.yaml", "tighter.jsonl")
-    group_of = {**dict.fromkeys(PEOPLE, "honest users"), HURRIED: "batch job", TESTER: "tester", **dict.fromkeys(SWARM, "swarm")}
-    now = ledger.shares(ledger.rows(FOLDER / "replayed.jsonl"), group_of)
-    then = ledger.shares(ledger.rows(FOLDER / "tighter.jsonl"), group_of)
+    now, tighter = _shares("replayed.jsonl"), _shares("tighter.jsonl")
     heads = ["who", "accounts", "requests", "served", "delayed", "refused", "if tighter"]
-    screen.table(heads, [[*share[:6], other.refused] for share, other in zip(now, then, strict=True)])
-    swarm = now[-1]
-    if swarm.clusters:
-        screen.say(f"The swarm's accounts were seen to act as one ({swarm.clusters} cluster): they share one quota.")
-    else:
-        screen.say(f"Each of the {swarm.accounts} accounts got a quota of its own: against a swarm, limits per account only slow it down.")
+    screen.table(heads, [[*share[:6], other.refused] for share, other in zip(now, tighter, strict=True)])
+    screen.say("Limits per account slow a swarm down by as much as they hurt everybody else: each of its accounts has a quota of its own.")
+
+    screen.act("Who acts as one?", "Once more, with the analyst: accounts that it finds to be one actor would share one quota.")
+    stage.replay(FOLDER, "clusters.yaml", "clusters.jsonl")
+    found = [share for share in _shares("clusters.jsonl") if share.clustered]
+    for share in found:
+        screen.say(f"{share.clustered} of {share.accounts} accounts of the {share.group} were found to act as one; {share.refused} requests refused.")
+    if not found:
+        screen.say("Nothing is concluded from one minute of traffic: that takes days of it, and a calibration on honest accounts. See README.md.")
+
+
+def _shares(log: str) -> list[ledger.Share]:
+    group_of = {**dict.fromkeys(PEOPLE, "honest users"), HURRIED: "batch job", TESTER: "tester", **dict.fromkeys(SWARM, "swarm")}
+    return ledger.shares(ledger.rows(FOLDER / log), group_of)
 
 
 def _shown(path: Path) -> str:

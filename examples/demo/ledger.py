@@ -11,7 +11,7 @@ from gateway_guard.trace.decisions import DecisionRow, read_decisions
 
 
 class Share(NamedTuple):
-    """What a group of accounts got."""
+    """What a group of accounts got; `clustered` is how many of them were found to act as one with others."""
 
     group: str
     accounts: int
@@ -19,7 +19,7 @@ class Share(NamedTuple):
     served: int
     delayed: int
     refused: int
-    clusters: int
+    clustered: int
 
 
 def rows(path: Path) -> dict[str, DecisionRow]:
@@ -51,7 +51,7 @@ def _share(group: str, found: list[DecisionRow]) -> Share:
         served=sum(row.served for row in found),
         delayed=sum(row.delay_ms > 0 for row in found),
         refused=sum(not row.served for row in found),
-        clusters=len({row.cluster for row in found if row.cluster}),
+        clustered=len({row.account for row in found if row.cluster}),
     )
 
 

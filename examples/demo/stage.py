@@ -34,7 +34,7 @@ def prepare(folder: Path, people: Sequence[Account]) -> None:
     """An empty folder with the policies and the account directory."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in ("policy.yaml", "tighter.yaml"):
+    for name in ("policy.yaml", "tighter.yaml", "clusters.yaml"):
         shutil.copy(HERE / name, folder)
     lines = ["key,account", *(f"{person.key},{person.name}" for person in people)]
     (folder / "accounts.csv").write_text("\n".join(lines) + "\n")

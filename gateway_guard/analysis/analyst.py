@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from gateway_guard.analysis import clusters, graph, report, tests
+from gateway_guard.analysis import clusters, graph, report, rhythm, tests
 from gateway_guard.analysis.calibration import Calibration
 from gateway_guard.analysis.journal import Journal
 from gateway_guard.analysis.profile import Profiles, blank, fold
@@ -135,8 +135,9 @@ def drawn(snapshot: Snapshot) -> report.Drawing:
     """The groups in a snapshot with all that was measured of them."""
     profiles, settings, calibration = snapshot.folded(), snapshot.settings, snapshot.calibration
     found = graph.build(profiles, calibration.reference, profiles.at - settings.window)
-    grouping = clusters.grown(found, _remembered(snapshot, graph.seeds(found, settings.smallest)), settings)
-    return report.Drawing(found, grouping, tests.pooled(profiles, found, grouping.label))
+    load = rhythm.Load(*rhythm.rates(profiles, settings.half_life), calibration.norms.spread)
+    grouping = clusters.grown(found, _remembered(snapshot, graph.seeds(found, settings.smallest)), settings, load)
+    return report.Drawing(found, grouping, tests.pooled(profiles, found, grouping.label, load))
 
 
 def _remembered(snapshot: Snapshot, seed: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

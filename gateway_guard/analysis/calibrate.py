@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway_guard.analysis import graph, reference, report, tests
+from gateway_guard.analysis import graph, reference, report, rhythm, tests
 from gateway_guard.analysis.analyst import Analyst, Snapshot, drawn
 from gateway_guard.analysis.calibration import Calibration, Limits, sealed
 from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
@@ -86,7 +86,7 @@ def _settled(snapshot: Snapshot, cuts: list[_Cut], told: Calibration) -> Calibra
     suspects: frozenset[str] = frozenset()
     for _ in range(_ROUNDS):
         accused = _accounts(cuts, suspects, len(profiles))
-        norms = usual_conduct(profiles, ~accused)
+        norms = usual_conduct(profiles, ~accused, snapshot.settings.half_life)
         scores, sizes = _scores(cuts, norms)
         limit, out = limit_of(scores, sizes, int((~accused).sum()), told.budget * max(told.span / _WEEK, 1.0 / 7))
         if out == suspects:
@@ -160,7 +160,7 @@ def _beyond(scores: list[float], sizes: list[int], accounts: int, budget: float)
     return max(out, max(scores))
 
 
-def usual_conduct(profiles: Profiles, benign: Flags) -> tests.Norms:
+def usual_conduct(profiles: Profiles, benign: Flags, half_life: float) -> tests.Norms:
     """How individual benign accounts are, and how often they elicit and repeat."""
     counts = profiles.counts[benign].astype(np.float64)
     label = np.where(benign, 0, -1)
@@ -174,6 +174,7 @@ def usual_conduct(profiles: Profiles, benign: Flags) -> tests.Norms:
         length=_known(tests.intraclass(counts[:, LENGTH], one, 1), default.length),
         turn=_known(tests.intraclass(counts[:, TURN], one, 1), default.turn),
         elicit=_known(tests.intraclass(np.hstack([asked, np.maximum(counts[:, [EVENTS]] - asked, 0.0)]), one, 1), default.elicit),
+        spread=round(rhythm.spread(rhythm.rates(profiles, half_life)[0], benign), 6),
         asks=round(float(np.mean(shares)), 6) if len(shares) else default.asks,
         distinct=_known(tests.distinct(profiles, label, 1), default.distinct),
     )

@@ -16,27 +16,28 @@ recognise each other's traits as their own are joined. A few rounds settle it. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway_guard.analysis.graph import Graph, connected, log_tail
+from gateway_guard.analysis.graph import Graph, connected, log_tail, topics
+from gateway_guard.analysis.rhythm import WELD, Load
 from gateway_guard.analysis.settings import Settings
 from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SELDOM, SLOT_OF, SLOTS, SPEAKS, STRONGEST, UNIQUE, Flags, Floats, Indices, Kind, starts
 
 F = len(FAMILY_NAMES)
-CEILING = 6.0
+CEILING = 8.0
 ENOUGH = 3.0
 _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
 for _kind in Kind:
     _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
 _PRIOR = 1.0
-_DOUBT = 0.001
+_DOUBT = 0.003
+_DOUBT_OF_ONE = 0.0003
 _ROUNDS = 5
 _ALIKE = 0.5
 _MARGIN = 3.0
-_WELD = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +64,61 @@ class Grouping:
     weights: Weights
 
 
-def grown(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
-    """Clusters out of seeds. An actor's parts (a sign-up day, a program) are found first, then tied together; an account may belong to a part or to the whole."""
-    part = _settled(graph, _numbered(seed, settings.smallest), settings)
-    whole = np.append(woven(graph, part), -1)
-    label = _numbered(whole[:-1], 1)
+def grown(graph: Graph, seed: Indices, settings: Settings, load: Load) -> Grouping:
+    """Clusters out of seeds, and out of what is left, groups that say the same things and are tied together besides."""
+    first = _whole(graph, seed, settings)
+    free = graph.open & (first.label < 0)
+    second = _of_topics(graph, free, settings, load)
+    taken = second.label >= 0
+    label = np.where(taken, second.label + int(first.label.max(initial=-1)) + 1, first.label)
+    return Grouping(label, np.where(taken[:, None], second.evidence, first.evidence), weigh(graph, label))
+
+
+def _whole(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
+    """An actor's parts (a sign-up day, a program) are found first, then tied together; an account may belong to a part or to the whole."""
+    part = _settled(graph, _numbered(seed, settings.smallest), settings.smallest, settings.families)
     evidence = _own(graph, part, weigh(graph, part))
-    account, cluster, _ = _claims(graph, label, weigh(graph, label), settings)
-    best = _best(account, cluster, _, len(label))
-    label = np.where(label >= 0, label, best)
+    label = _numbered(woven(graph, part), 1)
+    weights = weigh(graph, label)
+    account, cluster, total = _claims(graph, label, weights, settings.families)
+    label = np.where(label >= 0, label, _best(account, cluster, total, len(label)))
     weights = weigh(graph, label)
     joint = _own(graph, label, weights)
     better = joint.sum(axis=1) > evidence.sum(axis=1)
     return Grouping(label, np.where(better[:, None], joint, evidence), weights)
 
 
-def _settled(graph: Graph, label: Indices, settings: Settings) -> Indices:
+def _of_topics(graph: Graph, free: Flags, settings: Settings, load: Load) -> Grouping:
+    """Groups of one family in which near-unique things tie members together, or load is dealt out evenly, far beyond chance: that is the second family, and it holds for the group."""
+    held = replace(graph, open=free)
+    label = _settled(held, _numbered(topics(held, free), settings.smallest), settings.smallest, 1)
+    second = np.append(tied(graph, label) | load.even(label), False)
+    label = _numbered(np.where(second[label] & (label >= 0), label, -1), settings.smallest)
+    weights = weigh(graph, label)
+    evidence = _own(graph, label, weights)
+    # One family says less than it seems to: no second one corrects it.
+    sure = evidence.sum(axis=1) >= np.log(graph.n / _DOUBT_OF_ONE / np.maximum(np.bincount(label[label >= 0], minlength=1)[label], 1))
+    return Grouping(np.where(sure, label, -1), evidence, weights)
+
+
+def tied(graph: Graph, label: Indices) -> Flags:
+    """Whether each cluster holds more near-unique ties inside than chance can explain."""
+    clusters = int(label.max(initial=-1)) + 1
+    edge = np.flatnonzero(_unique_kind(graph)[graph.token] & (label[graph.account] >= 0))
+    both, count = np.unique(graph.token[edge] * max(clusters, 1) + label[graph.account[edge]], return_counts=True)
+    inside = np.bincount((both % max(clusters, 1))[count >= 2], minlength=clusters)[:clusters]
+    size = np.bincount(label[label >= 0], minlength=clusters)
+    chance = graph.ties * graph.n * (size / max(graph.n, 1)) ** 2
+    return np.asarray(log_tail(inside, chance) < np.log(WELD / max(clusters, 1)))
+
+
+def _settled(graph: Graph, label: Indices, smallest: int, families: int) -> Indices:
     """Members and clusters, chosen in turns until they fit each other."""
     for _ in range(_ROUNDS):
         before = label
-        account, cluster, evidence = _claims(graph, label, weigh(graph, label), settings)
+        account, cluster, evidence = _claims(graph, label, weigh(graph, label), families)
         merged = np.append(_merged(label, account, cluster, evidence), -1)
-        label = _numbered(merged[_best(account, cluster, evidence, len(label))], settings.smallest)
+        label = _numbered(merged[_best(account, cluster, evidence, len(label))], smallest)
         if np.array_equal(before, label):
             break
     return label
@@ -104,7 +138,7 @@ def woven(graph: Graph, label: Indices) -> Indices:
         score = -log_tail(ties, chance) + _same_program(graph, label, one, two)
         score = np.where(ties >= 2, score, 0.0)
         best = np.lexsort((two, one, -score))[0]
-        if score[best] < np.log(clusters**2 / 2 / _WELD):
+        if score[best] < np.log(clusters**2 / 2 / WELD):
             return label
         label = _numbered(np.where(label == two[best], one[best], label), 1)
 
@@ -197,7 +231,7 @@ def _table(group: Indices, slot: Indices, weight: Floats, groups: int) -> Floats
     return np.minimum(flat.reshape(groups, F), CEILING)
 
 
-def _claims(graph: Graph, label: Indices, weights: Weights, settings: Settings) -> tuple[Indices, Indices, Floats]:
+def _claims(graph: Graph, label: Indices, weights: Weights, families: int) -> tuple[Indices, Indices, Floats]:
     """(account, cluster, evidence) wherever the account's own evidence is enough to be a member."""
     clusters = int(label.max(initial=-1)) + 1
     owner, cluster, slot, weight = _spread(graph, label, weights, graph.open[graph.account])
@@ -207,7 +241,7 @@ def _claims(graph: Graph, label: Indices, weights: Weights, settings: Settings) 
     size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
     odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - _DOUBT) / _DOUBT)
     total = table.sum(axis=1)
-    enough = (total >= odds) & (independent(table) >= settings.families)
+    enough = (total >= odds) & (independent(table) >= families)
     return account[enough], cluster[enough], total[enough]
 
 

@@ -141,7 +141,7 @@ def seeds(graph: Graph, smallest: int) -> Indices:
     """
     talk = (graph.family[graph.token] == _CONVERSATION) & (graph.sharers[graph.token] <= _MOST_PARTIES) & graph.open[graph.account]
     label = connected(graph.account[talk], graph.token[talk], len(graph.open), smallest)
-    account, link = _links(graph)
+    account, link = _links(graph, _rarest(graph, graph.open), across=True)
     free = label[account] < 0
     account, link = account[free], link[free]
     size = np.bincount(link)
@@ -151,24 +151,36 @@ def seeds(graph: Graph, smallest: int) -> Indices:
     return label
 
 
-def _links(graph: Graph) -> tuple[Indices, Indices]:
-    """(account, link) for every pair of rare tokens of two families that goes together beyond chance."""
-    edge = _rarest(graph)
-    account, token, family = graph.account[edge], graph.token[edge], graph.family[graph.token[edge]]
-    low, high = _pairs(account, family)
+def topics(graph: Graph, free: Flags) -> Indices:
+    """Seeds of one family: accounts that say the same two rare things. A crowd does so too; only what else the group shows can make it an actor's."""
+    rarest = _rarest(graph, free)
+    content = np.isin(graph.kind[graph.token[rarest]], (Kind.SENTENCE, Kind.SYSTEM, Kind.TEMPLATE))
+    account, link = _links(graph, rarest[content], across=False)
+    label = np.full(len(free), -1)
+    size = np.bincount(link)
+    order = np.lexsort((link, -size[link], account))
+    first = order[starts(account[order])]
+    label[account[first]] = link[first]
+    return label
+
+
+def _links(graph: Graph, edge: Indices, across: bool) -> tuple[Indices, Indices]:
+    """(account, link) for every pair of rare tokens (`across`: of two families) that goes together beyond chance."""
+    account, token = graph.account[edge], graph.token[edge]
+    low, high = _pairs(account, graph.family[token] if across else token)
     swap = token[low] > token[high]
     low, high = np.where(swap, high, low), np.where(swap, low, high)
     both, link, together = np.unique(token[low] * len(graph.names) + token[high], return_inverse=True, return_counts=True)
     one, two = both // max(len(graph.names), 1), both % max(len(graph.names), 1)
     chance = graph.n * _share(graph, one, edge[low], link) * _share(graph, two, edge[high], link)
-    counted = np.where(_one_cause(graph.kind[one], graph.kind[two]), 0, together)
+    counted = np.where(across & _one_cause(graph.kind[one], graph.kind[two]), 0, together)
     strong = (counted >= _PAIR_AT_LEAST) & (log_tail(counted, chance) < np.log(_ALPHA / max(len(both), 1)))
     kept = strong[link]
     return account[low][kept], link[kept]
 
 
 def _pairs(account: Indices, family: Indices) -> tuple[Indices, Indices]:
-    """Places of all pairs of one account's edges that are of two families; `account` is ordered."""
+    """Places of all pairs of one account's edges that differ in `family`; `account` is ordered."""
     ones: list[Indices] = [np.zeros(0, np.int64)]
     others: list[Indices] = [np.zeros(0, np.int64)]
     for step in range(1, int(np.bincount(account).max(initial=1))):
@@ -191,9 +203,9 @@ def _one_cause(one: Indices, two: Indices) -> Flags:
     return np.asarray(pair == (1 << _CONTENT) | (1 << _CLIENT))
 
 
-def _rarest(graph: Graph) -> Indices:
-    """The rarest edges of each open account, a few of each family, ordered by account."""
-    fit = (graph.expected < _RARE) & (graph.family[graph.token] != _CONVERSATION) & graph.open[graph.account]
+def _rarest(graph: Graph, free: Flags) -> Indices:
+    """The rarest edges of the accounts in `free`, a few of each family, ordered by account."""
+    fit = (graph.expected < _RARE) & (graph.family[graph.token] != _CONVERSATION) & free[graph.account]
     edge = np.flatnonzero(fit)
     token = graph.token[edge]
     surprise = np.log(graph.sharers[token]) - np.log(graph.expected[edge])

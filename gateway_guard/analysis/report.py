@@ -56,7 +56,7 @@ def columns(drawing: Drawing, norms: tests.Norms) -> Columns:
     odds = np.log(np.maximum(drawing.graph.n - size, 1) / np.maximum(size, 1))
     scores = tests.scored(drawing.pooled, norms)
     harvest = scores.elicits + scores.never_repeats + scores.many_faces + scores.passed_on
-    return Columns(shared.sum(axis=1) - odds + scores.interchangeable, harvest, shared, scores)
+    return Columns(shared.sum(axis=1) - odds + scores.interchangeable + scores.even, harvest, shared, scores)
 
 
 def view(snapshot: Snapshot, drawing: Drawing) -> View:
@@ -103,6 +103,7 @@ def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, name: names.N
 def _sentences(pooled: tests.Pooled, scores: tests.Scores, group: int) -> tuple[Evidence, ...]:
     parts: tuple[tuple[Family, str, Floats, str], ...] = (
         ("content", "interchangeable", scores.interchangeable, f"lengths {pooled.alike_length[group]:.2f}, turns {pooled.alike_turn[group]:.2f}, elicitation {pooled.alike_elicit[group]:.2f}"),
+        ("rhythm", "even", scores.even, f"even load {pooled.even[group]:.1f}"),
         ("content", "elicits", scores.elicits, f"{pooled.asks[group]:.1%} of requests elicit"),
         ("rhythm", "never_repeats", scores.never_repeats, f"{pooled.distinct[group]:.1%} distinct"),
         ("identity", "many_faces", scores.many_faces, f"{pooled.cards[group]:.0f} cards, {pooled.faces[group]:.1%} faces"),

@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway_guard.analysis.graph import Graph
 from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
+from gateway_guard.analysis.rhythm import Load
 from gateway_guard.analysis.tokens import FAMILY_OF, Floats, Indices, Kind, kinds, split, starts
 
 _REPEATED = 2.0
@@ -28,11 +29,12 @@ _FLOOR = 0.02
 
 
 class Norms(msgspec.Struct, frozen=True):
-    """What benign traffic looks like: intraclass correlation of lengths, turns and elicitation; share of requests that elicit; share that is distinct."""
+    """What benign traffic looks like: intraclass correlation of lengths, turns and elicitation; `spread` of log rates; share of requests that elicit; share that is distinct."""
 
     length: float = 0.25
     turn: float = 0.25
     elicit: float = 0.25
+    spread: float = 1.2
     asks: float = 0.02
     distinct: float = 0.75
 
@@ -50,9 +52,10 @@ class Pooled:
     cards: Floats
     faces: Floats
     passed_on: Floats
+    even: Floats
 
 
-def pooled(profiles: Profiles, graph: Graph, label: Indices) -> Pooled:
+def pooled(profiles: Profiles, graph: Graph, label: Indices, load: Load) -> Pooled:
     """All tests on all clusters."""
     clusters = int(label.max(initial=-1)) + 1
     member = np.flatnonzero(label >= 0)
@@ -71,6 +74,7 @@ def pooled(profiles: Profiles, graph: Graph, label: Indices) -> Pooled:
         cards=cards,
         faces=faces,
         passed_on=_passed_on(graph, label, clusters),
+        even=load.odds(label),
     )
 
 
@@ -152,6 +156,7 @@ class Scores:
     """Log-odds by test, before calibration; zero is silence."""
 
     interchangeable: Floats
+    even: Floats
     elicits: Floats
     never_repeats: Floats
     many_faces: Floats
@@ -164,6 +169,7 @@ def scored(found: Pooled, norms: Norms) -> Scores:
     told = np.isfinite(alike)
     return Scores(
         interchangeable=np.where(told, alike, 0.0).sum(axis=0) / np.maximum(told.sum(axis=0), 1) * 2,
+        even=np.clip(np.nan_to_num(found.even, nan=0.0), 0.0, _MOST * 2),
         elicits=np.clip(_odds(found.asks) - _odds(np.full_like(found.asks, norms.asks)), 0.0, _MOST),
         never_repeats=np.where(np.isfinite(found.distinct), np.log((1 - norms.distinct + _FLOOR) / (1 - np.nan_to_num(found.distinct, nan=0.0) + _FLOOR)), 0.0).clip(0.0) / 2,
         many_faces=np.minimum(np.log1p(found.cards) * np.minimum(found.faces * 3, 1.0), _MOST),

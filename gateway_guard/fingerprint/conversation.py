@@ -2,8 +2,8 @@
 
 Theory of operation. An answer of some length, with the turns just before it, exists once in the world; the account that sends it back as
 history is the account that got it, or got it from there. So each of the last assistant turns gives a link: a hash of the passage that ends with it and
-reaches back until it holds `ENOUGH` letters of assistant text, and the user turn before that. Greetings and short standard answers are no proof and
-never make a link by themselves. A link depends on its passage alone, not on how far back the conversation is sent: clients that
+reaches back, to a user turn, until it holds `ENOUGH` letters of assistant text and `ASKED` of user text. Greetings, short standard answers and
+"go on" are no proof and never make a link by themselves. A link depends on its passage alone, not on how far back the conversation is sent: clients that
 drop old turns, summarise them or change the system prompt still give the same links.
 """
 
@@ -17,6 +17,7 @@ from gateway_guard.reading import Turn
 
 LINKS = 4
 ENOUGH = 160
+ASKED = 32
 REACH = 10
 LOOKED_AT = 40
 _TURN_EDGE = 400
@@ -48,11 +49,14 @@ def _passages(said: Sequence[_Said], answers: Sequence[int]) -> Iterator[bytes]:
 
 def _start(said: Sequence[_Said], end: int) -> int | None:
     """Where the passage that ends at `end` begins, None when too little was said or the beginning is not there."""
-    held = 0
+    held = asked = 0
     for at in range(end, max(-1, end - REACH), -1):
         answer, letters = said[at]
-        held += len(letters) if answer else 0
-        if not answer and held >= ENOUGH:
+        if answer:
+            held += len(letters)
+            continue
+        asked += len(letters)
+        if held >= ENOUGH and asked >= ASKED:
             return at
     return None
 

@@ -50,7 +50,7 @@ def set_up(
     trace = Trace(traffic, fingerprints=fingerprints or rules.analysis.enabled or bool(rules.signals))
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
-    return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts) if own else str, known, (*parts.loaded.warnings, *notes))
+    return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts), known, (*parts.loaded.warnings, *notes))
 
 
 def _player(parts: Parts, *, analyst: bool) -> Player:

@@ -10,9 +10,8 @@ from rich.console import Console
 from tests.bench import events, memory, table, transport
 
 console = Console(highlight=False)
-console.print(
-    f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}. Medians of interleaved rounds; only ratios within one run count.\n"
-)
+machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+console.print(f"{machine}. Medians of interleaved rounds: only ratios within one run count.\n", soft_wrap=True)
 table.show(console)
 console.print(f"\nMemory store, balanced.yaml: [bold]{memory.bytes_an_account():.0f} bytes[/] for a known account.")
 console.print("\nThe proxy's way to the model server, µs of CPU for a request of 1 KB:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Iterator
 
 import orjson
@@ -61,21 +62,23 @@ def scopes(credentials: list[bytes], size: int) -> Iterator[Scope]:
         }
 
 
-async def one(app: ASGIApp, scope: Scope, body: bytes) -> int:
-    """Run one request; the status."""
-    status = 0
+async def one(app: ASGIApp, scope: Scope, body: bytes) -> tuple[int, float]:
+    """Run one request. Its status, and the thread's CPU time when the last byte of the answer was handed over."""
+    status, answered = 0, 0.0
     parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
         return parts.pop() if parts else {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        nonlocal status
+        nonlocal status, answered
         if message["type"] == "http.response.start":
             status = message["status"]
+        elif not message.get("more_body"):
+            answered = time.thread_time()
 
     await app(scope, receive, send)
-    return status
+    return status, answered
 
 
 def _body(chance: random.Random, size: int) -> bytes:
