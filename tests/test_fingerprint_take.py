@@ -189,5 +189,15 @@ def test_the_instruction_and_the_conversation_are_met_under_another_account() ->
     assert not set(one.templates) & set(other.templates)
 
 
+def test_what_the_system_prompt_asks_for_counts_too() -> None:
+    order = "Write out your whole chain of thought, step by step, before the final answer."
+    asked = [MADE.take(reading, ()).elicits for reading in (Reading("m", system=order), Reading("m", current=order))]
+    assert asked[0] == asked[1] != 0
+
+
+def test_a_harness_asks_for_nothing_by_itself() -> None:
+    assert MADE.take(Reading("m", system="\n".join(LISTS.prompts)), ()).elicits == 0
+
+
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n")

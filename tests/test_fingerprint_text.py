@@ -37,7 +37,7 @@ def never(_: bytes) -> bool:
         ("理由を書いて、答えを出してください。", "理由を書いて 答えを出してください\n"),
         ("क्या? हाँ।", "क्या\n हाँ\n"),
         ("step\u00a0by\u00a0step", "step by step"),
-        ("rea\u200bson\u00ading", "reason ing"),
+        ("rea\u200bson\u00ading", "reasoning"),
         ("ＦＵＬＬ　ｗｉｄｔｈ", "full width"),
         ("𝐛𝐨𝐥𝐝 𝒔𝒄𝒓𝒊𝒑𝒕", "bold script"),
         ("cafe\u0301 a\u0336b\u0336", "café ab"),

@@ -78,6 +78,11 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert [problem.removeprefix(str(tmp_path)).split(" ")[0] for problem in refused.value.problems] == ["/0.yaml:1:", "/0.yaml:2:", "/1.yaml:1:"]
 
 
+def test_a_family_stands_in_one_file_only(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"1\.yaml:3: `tea`: bit 5 or the name is taken"):
+        load(tmp_path, FAMILY, FAMILY.replace("bit: 2", "bit: 5"))
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"none\.yaml: No such file"):
         load_lists([tmp_path / "none.yaml"])

@@ -155,7 +155,9 @@ def test_a_dropped_exchange_does_not_keep_those_after_it(tmp_path: Path, monkeyp
     taking.exchange(recording(taking.opened("ab"), "last"))
     stuck.release.set()
     pause = threading.Event()
-    while taking.counts.written < 2:
+    for _ in range(5000):
+        if taking.counts.written == 2:
+            break
         pause.wait(0.001)
     assert taking.close(timeout=20)
     assert [exchange.id for exchange in found(tmp_path)] == ["first", "last"]
@@ -182,7 +184,9 @@ def test_a_full_disk_is_counted_and_outlived(tmp_path: Path, monkeypatch: pytest
         patch.setattr(os, "write", full)
         taking.exchange(recording(taking.opened("ab"), "lost"))
         assert tried.wait(20)
-        while not taking.counts.errors:
+        for _ in range(5000):
+            if taking.counts.errors:
+                break
             tried.wait(0.01)
     taking.exchange(recording(taking.opened("ab"), "kept"))
     assert taking.close()
@@ -246,7 +250,9 @@ def test_what_came_is_written_without_closing(tmp_path: Path, monkeypatch: pytes
     taking = recorder(tmp_path)
     taking.exchange(recording(taking.opened("ab"), "x"))
     pause = threading.Event()
-    while not taking.counts.written:
+    for _ in range(5000):
+        if taking.counts.written:
+            break
         pause.wait(0.001)
     assert [exchange.id for exchange in found(tmp_path)] == ["x"]
     assert taking.close()

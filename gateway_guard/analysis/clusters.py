@@ -16,17 +16,16 @@ recognise each other's traits as their own are joined. A few rounds settle it. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_guard.analysis.graph import Graph, connected, log_tail, topics
+from gateway_guard.analysis.graph import Graph, connected, log_tail, only, topics
 from gateway_guard.analysis.rhythm import WELD, Load
 from gateway_guard.analysis.settings import Settings
 from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SELDOM, SLOT_OF, SLOTS, SPEAKS, STRONGEST, UNIQUE, Flags, Floats, Indices, Kind, starts
 
 F = len(FAMILY_NAMES)
-CEILING = 8.0
 ENOUGH = 3.0
 _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
@@ -34,10 +33,25 @@ for _kind in Kind:
     _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
 _PRIOR = 1.0
 _DOUBT = 0.003
-_DOUBT_OF_ONE = 0.0003
+_CEILING = 8.0
+# Where one family has to carry a member alone, only things hardly ever said elsewhere speak, and it takes two of them.
+_STRONG = 50.0
+_HIGH_CEILING = 12.0
 _ROUNDS = 5
 _ALIKE = 0.5
 _MARGIN = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When an account belongs: `families` independent ones that must speak · `speaks` times that a token must be commoner than elsewhere, by slot ·
+    `ceiling` on what one family adds · `doubt` share of members that may be strangers.
+    """
+
+    families: int
+    speaks: Floats
+    ceiling: float
+    doubt: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +85,35 @@ def grown(graph: Graph, seed: Indices, settings: Settings, load: Load) -> Groupi
     second = _of_topics(graph, free, settings, load)
     taken = second.label >= 0
     label = np.where(taken, second.label + int(first.label.max(initial=-1)) + 1, first.label)
-    return Grouping(label, np.where(taken[:, None], second.evidence, first.evidence), weigh(graph, label))
+    return Grouping(label, np.where(taken[:, None], second.evidence, first.evidence), first.weights)
 
 
 def _whole(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
     """An actor's parts (a sign-up day, a program) are found first, then tied together; an account may belong to a part or to the whole."""
-    part = _settled(graph, _numbered(seed, settings.smallest), settings.smallest, settings.families)
-    evidence = _own(graph, part, weigh(graph, part))
+    rules = Rules(settings.families, SPEAKS, _CEILING, _DOUBT)
+    part = _settled(graph, _numbered(seed, settings.smallest), settings.smallest, rules)
+    evidence = _own(graph, part, weigh(graph, part, rules), rules)
     label = _numbered(woven(graph, part), 1)
-    weights = weigh(graph, label)
-    account, cluster, total = _claims(graph, label, weights, settings.families)
+    account, cluster, total = _claims(graph, label, weigh(graph, label, rules), rules)
     label = np.where(label >= 0, label, _best(account, cluster, total, len(label)))
-    weights = weigh(graph, label)
-    joint = _own(graph, label, weights)
+    weights = weigh(graph, label, rules)
+    joint = _own(graph, label, weights, rules)
     better = joint.sum(axis=1) > evidence.sum(axis=1)
     return Grouping(label, np.where(better[:, None], joint, evidence), weights)
 
 
 def _of_topics(graph: Graph, free: Flags, settings: Settings, load: Load) -> Grouping:
-    """Groups of one family in which near-unique things tie members together, or load is dealt out evenly, far beyond chance: that is the second family, and it holds for the group."""
-    held = replace(graph, open=free)
-    label = _settled(held, _numbered(topics(held, free), settings.smallest), settings.smallest, 1)
+    """Groups that say the same things, in which near-unique things tie members together or load is dealt out evenly, far beyond chance.
+
+    That is the second family, and it holds for the group; the accounts in it are told by what they say alone, so that has to be plain.
+    """
+    rules = Rules(1, np.where(np.arange(SLOTS) == SLOT_OF[Kind.SENTENCE], _STRONG, SPEAKS), _HIGH_CEILING, _DOUBT)
+    told = only(graph, free, (Kind.SENTENCE, Kind.SYSTEM, Kind.TEMPLATE, *UNIQUE))
+    label = _settled(told, _numbered(topics(told, free), settings.smallest), settings.smallest, rules)
     second = np.append(tied(graph, label) | load.even(label), False)
     label = _numbered(np.where(second[label] & (label >= 0), label, -1), settings.smallest)
-    weights = weigh(graph, label)
-    evidence = _own(graph, label, weights)
-    # One family says less than it seems to: no second one corrects it.
-    sure = evidence.sum(axis=1) >= np.log(graph.n / _DOUBT_OF_ONE / np.maximum(np.bincount(label[label >= 0], minlength=1)[label], 1))
-    return Grouping(np.where(sure, label, -1), evidence, weights)
+    weights = weigh(told, label, rules)
+    return Grouping(label, _own(told, label, weights, rules), weights)
 
 
 def tied(graph: Graph, label: Indices) -> Flags:
@@ -112,11 +127,11 @@ def tied(graph: Graph, label: Indices) -> Flags:
     return np.asarray(log_tail(inside, chance) < np.log(WELD / max(clusters, 1)))
 
 
-def _settled(graph: Graph, label: Indices, smallest: int, families: int) -> Indices:
+def _settled(graph: Graph, label: Indices, smallest: int, rules: Rules) -> Indices:
     """Members and clusters, chosen in turns until they fit each other."""
     for _ in range(_ROUNDS):
         before = label
-        account, cluster, evidence = _claims(graph, label, weigh(graph, label), families)
+        account, cluster, evidence = _claims(graph, label, weigh(graph, label, rules), rules)
         merged = np.append(_merged(label, account, cluster, evidence), -1)
         label = _numbered(merged[_best(account, cluster, evidence, len(label))], smallest)
         if np.array_equal(before, label):
@@ -187,7 +202,7 @@ def _numbered(label: Indices, smallest: int) -> Indices:
     return number[group]
 
 
-def weigh(graph: Graph, label: Indices) -> Weights:
+def weigh(graph: Graph, label: Indices, rules: Rules) -> Weights:
     """What each token says for each cluster in which it is common enough to speak."""
     clusters = max(int(label.max(initial=-1)) + 1, 1)
     mine = label[graph.account]
@@ -200,11 +215,11 @@ def weigh(graph: Graph, label: Indices) -> Weights:
     around = np.maximum(np.minimum((np.maximum(graph.sharers[token] - count - 1, 0) + 0.5) / others, most), usual)
     inside = (count - 1 + _PRIOR * usual) / (size - 1 + _PRIOR)
     within = (count + _PRIOR * usual) / (size + _PRIOR)
-    speaks = (within > around * SPEAKS[SLOT_OF[graph.kind[token]]]) & ((count >= 2) | _unique_kind(graph)[token])
+    speaks = (within > around * rules.speaks[SLOT_OF[graph.kind[token]]]) & ((count >= 2) | _unique_kind(graph)[token])
     return Weights(token[speaks], cluster[speaks], inside[speaks], beside[speaks], within[speaks], around[speaks])
 
 
-def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tuple[Indices, Indices, Indices, Floats]:
+def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags, rules: Rules) -> tuple[Indices, Indices, Indices, Floats]:
     """(account, cluster, slot, weight) for every edge and every cluster for which its token speaks."""
     account, token = graph.account[edges], graph.token[edges]
     low, high = np.searchsorted(weights.token, token), np.searchsorted(weights.token, token, side="right")
@@ -216,11 +231,11 @@ def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags) -> tup
     share = np.where(home, weights.inside[place], weights.within[place])
     usual = np.maximum(np.where(home, weights.beside[place], weights.around[place]), graph.expected[edges][edge])
     slot = SLOT_OF[graph.kind[token[edge]]]
-    says = share > usual * SPEAKS[slot]
+    says = share > usual * rules.speaks[slot]
     return owner[says], cluster[says], slot[says], np.log(share[says] / usual[says])
 
 
-def _table(group: Indices, slot: Indices, weight: Floats, groups: int) -> Floats:
+def _table(group: Indices, slot: Indices, weight: Floats, groups: int, ceiling: float) -> Floats:
     """Evidence by family for each group: of every slot the strongest few tokens, and no family more than the ceiling."""
     order = np.lexsort((-weight, slot, group))
     group, slot, weight = group[order], slot[order], weight[order]
@@ -228,20 +243,20 @@ def _table(group: Indices, slot: Indices, weight: Floats, groups: int) -> Floats
     rank = place - np.maximum.accumulate(np.where(starts(group * SLOTS + slot), place, 0))
     strong = rank < STRONGEST[slot]
     flat = np.bincount(group[strong] * F + _FAMILY_OF_SLOT[slot[strong]], weights=weight[strong], minlength=groups * F)
-    return np.minimum(flat.reshape(groups, F), CEILING)
+    return np.minimum(flat.reshape(groups, F), ceiling)
 
 
-def _claims(graph: Graph, label: Indices, weights: Weights, families: int) -> tuple[Indices, Indices, Floats]:
+def _claims(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> tuple[Indices, Indices, Floats]:
     """(account, cluster, evidence) wherever the account's own evidence is enough to be a member."""
     clusters = int(label.max(initial=-1)) + 1
-    owner, cluster, slot, weight = _spread(graph, label, weights, graph.open[graph.account])
+    owner, cluster, slot, weight = _spread(graph, label, weights, graph.open[graph.account], rules)
     pair, group = np.unique(owner * max(clusters, 1) + cluster, return_inverse=True)
-    table = _table(group, slot, weight, len(pair))
+    table = _table(group, slot, weight, len(pair), rules.ceiling)
     account, cluster = pair // max(clusters, 1), pair % max(clusters, 1)
     size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
-    odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - _DOUBT) / _DOUBT)
+    odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - rules.doubt) / rules.doubt)
     total = table.sum(axis=1)
-    enough = (total >= odds) & (independent(table) >= families)
+    enough = (total >= odds) & (independent(table) >= rules.families)
     return account[enough], cluster[enough], total[enough]
 
 
@@ -275,8 +290,8 @@ def _merged(label: Indices, account: Indices, cluster: Indices, evidence: Floats
     return connected(np.concatenate([one[alike], two[alike]]), np.tile(np.arange(int(alike.sum())), 2), clusters, 1)
 
 
-def _own(graph: Graph, label: Indices, weights: Weights) -> Floats:
+def _own(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> Floats:
     """Each member's evidence by family, capped."""
-    owner, cluster, slot, weight = _spread(graph, label, weights, label[graph.account] >= 0)
+    owner, cluster, slot, weight = _spread(graph, label, weights, label[graph.account] >= 0, rules)
     mine = label[owner] == cluster
-    return _table(owner[mine], slot[mine], weight[mine], len(label))
+    return _table(owner[mine], slot[mine], weight[mine], len(label), rules.ceiling)

@@ -7,7 +7,7 @@ nodes like tokens are; connected accounts are a seed. A token that everybody has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _RARE = 0.05
 _PAIR_AT_LEAST = 3
 _ALPHA = 1e-3
 _CONTENT, _CLIENT, _CONVERSATION = (int(FAMILY_OF[kind]) for kind in (Kind.SENTENCE, Kind.CLIENT, Kind.THREAD))
+_SAID = (Kind.SENTENCE, Kind.SYSTEM, Kind.TEMPLATE)
 # A few-shot prefix sent as turns is shared by more accounts than a conversation can be.
 _MOST_PARTIES = 12
 
@@ -141,7 +142,7 @@ def seeds(graph: Graph, smallest: int) -> Indices:
     """
     talk = (graph.family[graph.token] == _CONVERSATION) & (graph.sharers[graph.token] <= _MOST_PARTIES) & graph.open[graph.account]
     label = connected(graph.account[talk], graph.token[talk], len(graph.open), smallest)
-    account, link = _links(graph, _rarest(graph, graph.open), across=True)
+    account, link = _links(graph)
     free = label[account] < 0
     account, link = account[free], link[free]
     size = np.bincount(link)
@@ -151,36 +152,43 @@ def seeds(graph: Graph, smallest: int) -> Indices:
     return label
 
 
+def only(graph: Graph, free: Flags, kept: tuple[Kind, ...]) -> Graph:
+    """The same graph with tokens of some kinds and the accounts in `free` alone to be found."""
+    edge = np.isin(graph.kind[graph.token], kept)
+    return replace(graph, account=graph.account[edge], token=graph.token[edge], expected=graph.expected[edge], open=free)
+
+
 def topics(graph: Graph, free: Flags) -> Indices:
-    """Seeds of one family: accounts that say the same two rare things. A crowd does so too; only what else the group shows can make it an actor's."""
-    rarest = _rarest(graph, free)
-    content = np.isin(graph.kind[graph.token[rarest]], (Kind.SENTENCE, Kind.SYSTEM, Kind.TEMPLATE))
-    account, link = _links(graph, rarest[content], across=False)
-    label = np.full(len(free), -1)
-    size = np.bincount(link)
-    order = np.lexsort((link, -size[link], account))
+    """Seeds of one family: accounts that say the same rare thing. A crowd does so too; only what else the group shows can make it an actor's."""
+    edge = _rarest(graph, free)
+    edge = edge[np.isin(graph.kind[graph.token[edge]], _SAID)]
+    account, token = graph.account[edge], graph.token[edge]
+    size = np.bincount(token, minlength=len(graph.names))
+    order = np.lexsort((graph.names[token], -size[token], account))
     first = order[starts(account[order])]
-    label[account[first]] = link[first]
+    label = np.full(len(free), -1)
+    label[account[first]] = token[first]
     return label
 
 
-def _links(graph: Graph, edge: Indices, across: bool) -> tuple[Indices, Indices]:
-    """(account, link) for every pair of rare tokens (`across`: of two families) that goes together beyond chance."""
+def _links(graph: Graph) -> tuple[Indices, Indices]:
+    """(account, link) for every pair of rare tokens of two families that goes together beyond chance."""
+    edge = _rarest(graph, graph.open)
     account, token = graph.account[edge], graph.token[edge]
-    low, high = _pairs(account, graph.family[token] if across else token)
+    low, high = _pairs(account, graph.family[token])
     swap = token[low] > token[high]
     low, high = np.where(swap, high, low), np.where(swap, low, high)
     both, link, together = np.unique(token[low] * len(graph.names) + token[high], return_inverse=True, return_counts=True)
     one, two = both // max(len(graph.names), 1), both % max(len(graph.names), 1)
     chance = graph.n * _share(graph, one, edge[low], link) * _share(graph, two, edge[high], link)
-    counted = np.where(across & _one_cause(graph.kind[one], graph.kind[two]), 0, together)
+    counted = np.where(_one_cause(graph.kind[one], graph.kind[two]), 0, together)
     strong = (counted >= _PAIR_AT_LEAST) & (log_tail(counted, chance) < np.log(_ALPHA / max(len(both), 1)))
     kept = strong[link]
     return account[low][kept], link[kept]
 
 
 def _pairs(account: Indices, family: Indices) -> tuple[Indices, Indices]:
-    """Places of all pairs of one account's edges that differ in `family`; `account` is ordered."""
+    """Places of all pairs of one account's edges that are of two families; `account` is ordered."""
     ones: list[Indices] = [np.zeros(0, np.int64)]
     others: list[Indices] = [np.zeros(0, np.int64)]
     for step in range(1, int(np.bincount(account).max(initial=1))):

@@ -34,35 +34,37 @@ def _fold(code: int) -> int:
 
 # Lower case for letters, a line end for whatever ends a sentence or a label, a space for all else that is ASCII.
 _FOLD = bytes(map(_fold, range(256)))
-# The same beyond ASCII, on UTF-8. Each pattern begins with a lead byte, so it cannot match inside a character and costs a scan for one byte.
+_ASCII = bytes(range(128))
+# The same beyond ASCII, on UTF-8: lead byte, the rest of the character, what it becomes. The lead byte keeps a pattern from matching inside a character.
 _WIDE = tuple(
-    (re.compile(pattern, re.DOTALL), fold)
-    for pattern, fold in (
-        (rb"\xc2[\x80-\xbf]", b" "),  # no-break space, guillemets, soft hyphen
-        (rb"\xcc[\x80-\xbf]", b""),  # accents that belong to no letter
-        (rb"\xcd[\x80-\xaf]", b""),
-        (rb"\xe2\x80[\xa6\xa8\xa9]", b"\n"),  # ellipsis, line and paragraph separator
-        (rb"\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xaf]", b""),  # zero-width and direction marks: put inside words to make them look new
-        (rb"\xe2[\x80\x81][\x80-\xbf]", b" "),  # dashes, quotes, bullets
-        (rb"\xe3\x80\x82", b"\n"),  # ideographic full stop
-        (rb"\xe3\x80[\x80-\xbf]", b" "),  # ideographic comma, brackets
-        (rb"\xef\xbc[\x81\x8e\x9a\x9b\x9f]|\xef\xbd\xa1", b"\n"),  # full-width ! . : ; ?
-        (rb"\xef\xbc[\x80-\xa0\xbb-\xbf]|\xef\xbd[\x80\x9b-\xa5]", b" "),
-        (rb"\xef\xb8[\x80-\xbf]|\xef\xbb\xbf", b""),  # variation selectors, byte-order mark
-        (rb"\xf3\xa0[\x80-\x87][\x80-\xbf]", b""),  # tags: invisible letters
-        (rb"\xe0\xa5[\xa4\xa5]", b"\n"),  # danda
-        (rb"\xd8\x9f", b"\n"),  # Arabic question mark
+    (lead, re.compile(re.escape(lead) + b"(?:" + rest + b")", re.DOTALL), fold)
+    for lead, rest, fold in (
+        (b"\xc2", rb"\xad", b""),  # soft hyphen
+        (b"\xc2", rb"[\x80-\xbf]", b" "),  # no-break space, guillemets
+        (b"\xcc", rb"[\x80-\xbf]", b""),  # accents that belong to no letter
+        (b"\xcd", rb"[\x80-\xaf]", b""),
+        (b"\xe2", rb"\x80[\xa6\xa8\xa9]", b"\n"),  # ellipsis, line and paragraph separator
+        (b"\xe2", rb"\x80[\x8b-\x8f\xaa-\xae]|\x81[\xa0-\xaf]", b""),  # zero-width and direction marks: put inside words to make them look new
+        (b"\xe2", rb"[\x80\x81][\x80-\xbf]", b" "),  # dashes, quotes, bullets
+        (b"\xe3", rb"\x80\x82", b"\n"),  # ideographic full stop
+        (b"\xe3", rb"\x80[\x80-\xbf]", b" "),  # ideographic comma, brackets
+        (b"\xef", rb"\xbc[\x81\x8e\x9a\x9b\x9f]|\xbd\xa1", b"\n"),  # full-width ! . : ; ?
+        (b"\xef", rb"\xbc[\x80-\xa0\xbb-\xbf]|\xbd[\x80\x9b-\xa5]", b" "),
+        (b"\xef", rb"\xb8[\x80-\xbf]|\xbb\xbf", b""),  # variation selectors, byte-order mark
+        (b"\xf3", rb"\xa0[\x80-\x87][\x80-\xbf]", b""),  # tags: invisible letters
+        (b"\xe0", rb"\xa5[\xa4\xa5]", b"\n"),  # danda
+        (b"\xd8", rb"\x9f", b"\n"),  # Arabic question mark
     )
 )
 # Letters that look like others (full width, circled, mathematical) or are put together from parts.
 _DISGUISED = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        rb"\xef(?:\xbc[\x90-\x99\xa1-\xba]|\xbd[\x81-\x9a])",
-        rb"\xe2[\x91-\x93][\x80-\xbf]",
-        rb"\xf0\x9d[\x90-\x9f][\x80-\xbf]",
-        rb"\xcc[\x80-\xbf]",
-        rb"\xcd[\x80-\xaf]",
+    (lead, re.compile(re.escape(lead) + b"(?:" + rest + b")", re.DOTALL))
+    for lead, rest in (
+        (b"\xef", rb"\xbc[\x90-\x99\xa1-\xba]|\xbd[\x81-\x9a]"),
+        (b"\xe2", rb"[\x91-\x93][\x80-\xbf]"),
+        (b"\xf0", rb"\x9d[\x90-\x9f][\x80-\xbf]"),
+        (b"\xcc", rb"[\x80-\xbf]"),
+        (b"\xcd", rb"[\x80-\xaf]"),
     )
 )
 
@@ -72,10 +74,13 @@ def folded(text: str) -> bytes:
     if text.isascii():
         return text.encode().translate(_FOLD)
     raw = text.lower().encode("utf-8", "replace")
-    if any(pattern.search(raw) for pattern in _DISGUISED):
+    rest = raw.translate(None, _ASCII)
+    if any(lead in rest and pattern.search(raw) for lead, pattern in _DISGUISED):
         raw = unicodedata.normalize("NFKC", raw.decode()).lower().encode()
-    for pattern, fold in _WIDE:
-        raw = pattern.sub(fold, raw)
+        rest = raw.translate(None, _ASCII)
+    for lead, pattern, fold in _WIDE:
+        if lead in rest:
+            raw = pattern.sub(fold, raw)
     return raw.translate(_FOLD)
 
 

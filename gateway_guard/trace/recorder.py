@@ -139,6 +139,8 @@ class Recorder:
                 self._flush(last=closing)
 
     def _drain(self) -> None:
+        # Counted before the queue: what was given up by now was announced before, so its ticket is among what is taken next.
+        given_up = len(self._given_up)
         for _ in range(len(self._queue)):
             entry = self._queue.popleft()
             self._taken += _weight(entry)
@@ -148,7 +150,7 @@ class Recorder:
                 self._spoiled += 1
                 if isinstance(entry, Recording):
                     self._order.give_up(entry.ticket)
-        while self._given_up:
+        for _ in range(given_up):
             self._order.give_up(self._given_up.popleft())
         self._emit(self._order.ready())
 
