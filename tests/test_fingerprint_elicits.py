@@ -129,6 +129,8 @@ def test_cues_count_by_kind_by_whole_words_and_close_together(prompt: str, bits:
 def test_the_first_kind_must_be_there() -> None:
     family = ElicitFamily("tea", 4, 2, (("green tea",), ("cup",), ("sugar",)))
     assert [found(prompt, Elicits([family])) for prompt in ("cup, sugar", "green tea, cup", "evergreen tea, cup", "green teapot, cup")] == [0, 4, 0, 0]
+    milk = ElicitFamily("milk", 8, 3, (("milk",), ("jug",), ("cream",)))
+    assert found("milk, cup, sugar", Elicits([family, milk])) == 0
 
 
 @pytest.mark.parametrize("before", range(0, PASSAGE, 37))

@@ -160,6 +160,9 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         made.take(Reading("m", system=f"Rule {'abcdefghij'[n % 10]}{n}: stay calm and carry on."), [(b"x" * n, b"")])
     assert len(made._systems) <= 10
     assert len(made._clients) <= 10
+    made._clients.clear()
+    made.take(Reading("m"), [(b"x" * 5000, b"")])
+    assert not made._clients
 
 
 def test_no_text_is_left_anywhere() -> None:

@@ -153,9 +153,9 @@ def seeds(graph: Graph, smallest: int) -> Indices:
 
 
 def only(graph: Graph, free: Flags, kept: tuple[Kind, ...]) -> Graph:
-    """The same graph with tokens of some kinds and the accounts in `free` alone to be found."""
+    """The same graph with tokens of some kinds, held against the benign history alone, and the accounts in `free` alone to be found."""
     edge = np.isin(graph.kind[graph.token], kept)
-    return replace(graph, account=graph.account[edge], token=graph.token[edge], expected=graph.expected[edge], open=free)
+    return replace(graph, account=graph.account[edge], token=graph.token[edge], expected=graph.expected[edge], most=graph.usual, open=free)
 
 
 def topics(graph: Graph, free: Flags) -> Indices:

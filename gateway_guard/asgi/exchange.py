@@ -20,6 +20,7 @@ from gateway_guard.dialects.body import parse
 from gateway_guard.dialects.degrade import degrade
 from gateway_guard.errors import BodyTooLarge, RequestError
 from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
+from gateway_guard.intake import by_size
 from gateway_guard.ports import Dialect, Meter
 from gateway_guard.reading import Reading
 from gateway_guard.trace.recording import Recording
@@ -72,7 +73,7 @@ class Exchange:
         if not self._ticket:
             self._raw = b""
         if not decision.served:
-            self._fingerprint()
+            self._tell(facts.at, None, "refused")
             self._record(facts.at, None, "refused")
             await refuse(self._send, self._dialect, decision)
             return
@@ -88,12 +89,13 @@ class Exchange:
             reading = self._reading = self._understand()
             self._strip()
             self._client = engine.intake.identifier.client(self._headers, self._peer)
-            self._began = engine.clock()
-            identity = await self._identify()
+            identity = await self._identify(engine.clock())
         except RequestError as error:
             engine.unread(error)
             await refuse_unread(self._send, self._dialect, error, self._id)
             return False
+        # Read after whatever identifying had to wait for: times are in the order of deciding, or a replay could not be.
+        self._began = engine.clock()
         network = engine.intake.identifier.network(self._client)
         self._facts = engine.intake.facts(self._id, self._began, identity, network, self._dialect, reading)
         return True
@@ -128,7 +130,7 @@ class Exchange:
             if not engine.passes(error):
                 raise
             engine.unread(error)
-            return Reading(model="", input_tokens=len(raw) // 4)
+            return by_size(raw)
 
     def _rewrite(self, raw: bytes) -> None:
         """Hand on the very bytes that were read: a compressed or ambiguous body could say something else to the server behind."""
@@ -136,10 +138,10 @@ class Exchange:
         kept = [(name, value) for name, value in self._headers if name not in (b"content-encoding", b"content-length", b"transfer-encoding")]
         self._scope = {**self._scope, "headers": [*kept, (b"content-length", str(len(raw)).encode())]}
 
-    async def _identify(self) -> Identity:
+    async def _identify(self, at: float) -> Identity:
         engine = self._engine
         try:
-            return await engine.intake.identifier.identify(self._headers, self._peer, self._began)
+            return await engine.intake.identifier.identify(self._headers, self._peer, at)
         except RequestError as error:
             if not engine.passes(error):
                 raise
@@ -234,10 +236,15 @@ class Exchange:
         usage = self._usage()
         at = self._engine.clock()
         await self._engine.gate.settle(decision, usage, at)
-        if self._engine.sink is not None:
-            self._fingerprint()
-            self._engine.sink(Done(decision.id, at, decision.account, usage or Usage(), self._status, ending))
+        self._tell(at, usage, ending)
         self._record(at, usage, ending)
+
+    def _tell(self, at: float, usage: Usage | None, ending: Ending) -> None:
+        """Tell the analyst that it is over, after what was seen."""
+        sink, decision = self._engine.sink, self._decision
+        if sink is not None and decision is not None:
+            self._fingerprint()
+            sink(Done(decision.id, at, decision.account, usage or Usage(), self._status, ending))
 
     def _record(self, at: float, usage: Usage | None, ending: Ending) -> None:
         facts, decision = self._facts, self._decision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import calibrate, check, explain, replay, schema, serve
+from gateway_guard.cli import calibrate, check, clusters, explain, replay, schema, serve
 
 app = typer.Typer(
     name="gateway-guard",
@@ -21,3 +21,4 @@ serve.register(app)
 replay.register(app)
 explain.register(app)
 calibrate.register(app)
+clusters.register(app)

@@ -1,13 +1,17 @@
-"""`gateway-guard explain`: why one request was decided as it was."""
+"""`gateway-guard explain`: why one request was decided as it was, or why an account stands where it does."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway_guard.cli.replay import console, open_stage
+from gateway_guard.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def register(app: typer.Typer) -> None:
@@ -18,22 +22,38 @@ def register(app: typer.Typer) -> None:
 def explain(
     traffic: Annotated[str, typer.Argument(help="The exchange log or trace that holds the request; - for standard input.", show_default=False)],
     policy: Annotated[Path, typer.Option(envvar="GATEWAY_GUARD_POLICY", help="The policy file.", show_default=False)],
-    ident: Annotated[str, typer.Option("--id", help="The exchange's id: `id` in the logs, x-request-id in the answer.", show_default=False)],
+    ident: Annotated[str, typer.Option("--id", help="One request: its `id` in the logs, x-gateway-guard-decision in the answer.", show_default=False)] = "",
+    account: Annotated[str, typer.Option(help="One account, by name or hash: where it stands at the end of the traffic.", show_default=False)] = "",
+    cluster: Annotated[str, typer.Option(help="One cluster, by its id: what it is at the end of the traffic.", show_default=False)] = "",
     accounts: Annotated[Path | None, typer.Option(envvar="GATEWAY_GUARD_DIRECTORY", help="The account directory (accounts.csv).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
 ) -> None:
-    """Explain one decision: who asked, which quotas applied, what was left in each, what refused, and when it would have fitted.
+    """Explain one decision, one account, or one cluster.
 
-    The traffic is replayed up to that request, so the page shows the state that it met.
+    A decision: who asked, which quotas applied, what was left in each, what refused, and when it would have fitted. An account or a cluster: with
+    whom it acts as one, what speaks for that, what it costs now, and what ends it. The traffic is replayed up to there.
     """
     import msgspec  # noqa: PLC0415 - help must not wait for all of this
 
-    from gateway_guard.replay.explain import explain as explained  # noqa: PLC0415
-    from gateway_guard.replay.explain import page  # noqa: PLC0415
+    from gateway_guard.replay import explain as decisions  # noqa: PLC0415
+    from gateway_guard.replay import standing as standings  # noqa: PLC0415
 
-    found = explained(open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=True), ident)
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    if sum(map(bool, (ident, account, cluster))) != 1:
+        raise UsageError("give one of --id, --account and --cluster")
+    stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=True)
+    if ident:
+        decision = decisions.explain(stage, ident)
+        _show(msgspec.json.encode(decision), decisions.page(decision), as_json=as_json)
     else:
-        console(err=False).print(page(found))
+        found = standings.of_account(stage, account) if account else standings.of_cluster(stage, cluster)
+        _show(msgspec.json.encode(found), standings.page(found), as_json=as_json)
+
+
+def _show(values: bytes, page: RenderableType, *, as_json: bool) -> None:
+    if not as_json:
+        console(err=False).print(page)
+        return
+    import msgspec  # noqa: PLC0415
+
+    typer.echo(msgspec.json.format(values, indent=2).decode())

@@ -11,6 +11,7 @@ from gateway_guard.fingerprint.keyed import Keyed
 Headers = Sequence[tuple[bytes, bytes]]
 
 AGENT = 256
+VALUE = 300
 MOST = 64
 # Headers that belong to one hop (RFC 9110, section 7.6.1) or to the framing: never the program's own.
 _HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"transfer-encoding", b"content-length", b"host"})
@@ -31,10 +32,10 @@ class Program(NamedTuple):
 
 
 def single(headers: Headers) -> dict[bytes, bytes]:
-    """The first value of each header."""
+    """The first value of each header, not more than anything is told by."""
     found: dict[bytes, bytes] = {}
     for name, value in headers[:MOST]:
-        found.setdefault(name, value)
+        found.setdefault(name, value[:VALUE])
     return found
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from gateway_guard.facts import Fingerprint
 from gateway_guard.fingerprint import content, conversation, elicits, text
-from gateway_guard.fingerprint.client import MOST, ClientShape, Headers, program, single
+from gateway_guard.fingerprint.client import MOST, VALUE, ClientShape, Headers, program, single
 from gateway_guard.fingerprint.harness import Harness
 from gateway_guard.fingerprint.keyed import Keyed
 from gateway_guard.fingerprint.lists import Lists
@@ -15,7 +15,7 @@ from gateway_guard.fingerprint.system import mark, tools
 from gateway_guard.reading import Reading
 
 MEMORY = 2048
-VALUE = 300
+LARGEST = 4000
 _MATERIAL = frozenset({"messages", "input", "prompt", "system", "instructions", "model"})
 
 _Key = TypeVar("_Key")
@@ -87,7 +87,8 @@ class Fingerprinter:
             values = single(headers)
             what = program(values)
             found = self._shape.client(headers, what), self._shape.version(what), odd(headers, values, what, self._ja4)
-            _remember(self._clients, seen, found)
+            if sum(len(name) for name, _ in headers[:MOST]) <= LARGEST:  # else a few thousand giant headers fill the memory
+                _remember(self._clients, seen, found)
         return found
 
     def _parameters(self, reading: Reading) -> int:

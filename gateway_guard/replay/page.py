@@ -10,9 +10,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway_guard.replay import clusters
 from gateway_guard.replay.report import Group, QuotaUse, Report, Tokens
 
 BAR = 20
+CLUSTERS = 8
 MEANING = {
     "allow": "served at once",
     "throttle": "delayed, or refused with a time to come back",
@@ -31,6 +33,10 @@ def page(report: Report) -> RenderableType:
         parts += ["", _reasons(report)]
     if report.top:
         parts += ["", _top(report)]
+    if report.clusters:
+        parts += ["", clusters.table(report.clusters[:CLUSTERS], calibrated=bool(report.calibrated))]
+        if len(report.clusters) > CLUSTERS:
+            parts.append(Text(f"... and {len(report.clusters) - CLUSTERS} more: `gateway-guard clusters REPORT` shows all.", style="dim"))
     parts += ["", *_notes(report)]
     return Together(*parts)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway_guard.decision import Action
 from gateway_guard.replay import tally as tallies
+from gateway_guard.replay.clusters import Found
 from gateway_guard.replay.tally import AccountTally, QuotaTally, Tally
 
 VERSION = 1
@@ -123,7 +124,9 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`complete` is false when the replay was stopped, or the log ended in an error told in `stopped`."""
+    """`complete` is false when the replay was stopped, or the log ended in an error told in `stopped`. `clusters` as the analyst saw them at the
+    end, `calibrated` the digest of the calibration that it judged by (empty: it only records).
+    """
 
     v: int = VERSION
     complete: bool
@@ -137,6 +140,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     plans: dict[str, Group]
     quotas: dict[str, QuotaUse]
     top: list[TopAccount]
+    calibrated: str = ""
+    clusters: list[Found] = []
     run: Run
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway_guard.errors import GuardError
+from gateway_guard.replay import clusters
 from gateway_guard.replay import report as reports
 from gateway_guard.replay.report import Report, Run, Traffic
 from gateway_guard.replay.run import Ended, Step, Tracing, row_of
@@ -85,6 +86,8 @@ class Session:
             plans=reports.plans_of(tally),
             quotas=reports.quotas_of(tally),
             top=reports.top_of(tally, self._stage.name),
+            calibrated=self._stage.gate.view.calibrated,
+            clusters=clusters.found(self._stage.gate.view, self._stage.name),
             run=Run(round(seconds, 3), round(tally.requests / seconds, 1) if seconds else 0.0),
         )
 

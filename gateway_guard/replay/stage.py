@@ -22,13 +22,16 @@ NAMES = 100_000
 
 
 class Stage(NamedTuple):
-    """`steps` is the replay itself, yet to be iterated over · `name` shows an account · `key` names the key without telling it · `notes` what to know."""
+    """`steps` is the replay itself, yet to be iterated over · `name` shows an account · `key` names the key without telling it · `gate`: whose
+    view, at the end, is what the analyst found · `notes` what to know.
+    """
 
     source: ExchangeLog | Trace
     steps: Iterator[Step]
     policy: PolicyUsed
     name: Callable[[str], str]
     key: str
+    gate: Gate
     notes: tuple[str, ...] = ()
 
 
@@ -41,21 +44,21 @@ def set_up(
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
     rules = parts.rules.policy
-    player = _player(parts, analyst=analyst)
+    gate = Gate(parts.rules, MemoryStore(rules.accounts))
+    player = _player(gate, parts, analyst=analyst)
     known = parts.pseudonyms.text("trace", "key")
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
-        return Stage(log, play(log, parts.intake, player, terms(rules)), used, _names(parts), known, parts.loaded.warnings)
+        return Stage(log, play(log, parts.intake, player, terms(rules)), used, _names(parts), known, gate, parts.loaded.warnings)
     trace = Trace(traffic, fingerprints=fingerprints or rules.analysis.enabled or bool(rules.signals))
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
-    return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts), known, (*parts.loaded.warnings, *notes))
+    return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes))
 
 
-def _player(parts: Parts, *, analyst: bool) -> Player:
+def _player(gate: Gate, parts: Parts, *, analyst: bool) -> Player:
     policy = parts.rules.policy
-    gate = Gate(parts.rules, MemoryStore(policy.accounts))
     if not analyst or not policy.analysis.enabled:
         return Player(gate)
     who = analyst_of(policy, parts.loaded.path.parent)

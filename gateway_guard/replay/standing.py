@@ -1,0 +1,115 @@
+"""Where one account, or one cluster, stands at the end of a replay: the page that a support engineer answers a customer from."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gateway_guard.errors import UsageError
+from gateway_guard.replay.clusters import Found, found, table
+from gateway_guard.replay.stage import Stage
+from gateway_guard.view import Standing
+
+VERSION = 1
+CLEARS = (
+    "what it shares with the others is no longer seen: evidence loses half its weight in `analysis.half_life`, and the account drifts out",
+    "the operator declares the organisation in the directory (`org`): accounts of a verified organisation are one by declaration and are not found",
+    "the operator exempts it (`exemptions`, with a reason and an end date)",
+)
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One account's own part: since when it is `joined`, its `families` of evidence, and its columns relative to the calibrated point."""
+
+    account: str
+    joined: float
+    coordination: float
+    harvest: float
+    families: list[str]
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """`verdict` in a sentence · `account` when one was asked for · `cluster` that it is in · `quotas` that the cluster shares · `clears` what ends it."""
+
+    v: int = VERSION
+    verdict: str
+    calibrated: str
+    account: Account | None = None
+    cluster: Found | None = None
+    quotas: list[str] = []
+    clears: list[str] = []
+
+
+def of_account(stage: Stage, name: str) -> Page:
+    """Play the traffic to its end; where the account (by name or by hash) stands then."""
+    seen = _play(stage)
+    account = next((one for one in sorted(seen) if name in (one, stage.name(one))), None)
+    if account is None:
+        raise UsageError(f"{stage.source.name}: no account {name} has a request in it")
+    view = stage.gate.view
+    standing = view.standings.get(account)
+    if standing is None or standing.cluster not in view.clusters:
+        return Page(verdict=f"{stage.name(account)} is in no cluster: its own quotas are all that holds for it.", calibrated=view.calibrated)
+    cluster = next(one for one in found(view, stage.name) if one.id == standing.cluster)
+    return _page(stage, cluster, _account(stage.name(account), standing))
+
+
+def of_cluster(stage: Stage, ident: str) -> Page:
+    """Play the traffic to its end; what the cluster is then."""
+    _play(stage)
+    clusters = found(stage.gate.view, stage.name)
+    cluster = next((one for one in clusters if one.id == ident), None)
+    if cluster is None:
+        known = ", ".join(one.id for one in clusters[:8]) or "none"
+        raise UsageError(f"{stage.source.name}: there is no cluster {ident} at its end; there are: {known}")
+    return _page(stage, cluster, None)
+
+
+def _play(stage: Stage) -> set[str]:
+    seen: set[str] = set()
+    try:
+        for step in stage.steps:
+            if step.facts is not None:
+                seen.add(step.facts.identity.account)
+    finally:
+        stage.source.close()
+    return seen
+
+
+def _account(name: str, standing: Standing) -> Account:
+    return Account(name, standing.joined, round(standing.coordination, 2), round(standing.harvest, 2), list(standing.families))
+
+
+def _page(stage: Stage, cluster: Found, account: Account | None) -> Page:
+    calibrated = stage.gate.view.calibrated
+    who = f"{account.account} acts as one with {cluster.size - 1:,} others" if account else f"{cluster.id}: {cluster.size:,} accounts that act as one"
+    if not calibrated:
+        effect = "recorded only, for want of a calibration"
+    elif cluster.coordination > 0 and cluster.harvest > 0:
+        effect = "they share one quota, and the ladder applies: beyond the calibrated point on both columns"
+    else:
+        effect = f"they share the quotas of {cluster.share:g} of them, and nothing else happens"
+    quotas = list(stage.gate.rules.policy.clusters.share)
+    return Page(verdict=f"{who}; {effect}.", calibrated=calibrated, account=account, cluster=cluster, quotas=quotas, clears=list(CLEARS))
+
+
+def page(told: Page) -> RenderableType:
+    """For the terminal."""
+    head = Text.assemble((told.verdict, "bold"))
+    if told.account is not None:
+        one = told.account
+        head.append(f"\n\naccount    {one.account}, in the cluster since {_when(one.joined)}")
+        head.append(f"\nevidence   {', '.join(one.families)}; coordination {one.coordination:+.1f}, harvest {one.harvest:+.1f} (0: the calibrated point)")
+    if told.cluster is None:
+        return head
+    head.append(f"\nshared     {', '.join(told.quotas) or 'nothing: `clusters.share` is empty'}: {told.cluster.share:g} times one account's, for all together")
+    head.append(f"\nmembers    {', '.join(told.cluster.members)}{' ...' if told.cluster.size > len(told.cluster.members) else ''}")
+    ways = Text("It ends when\n" + "\n".join(f"- {way}" for way in told.clears))
+    return Group(head, "", table([told.cluster], calibrated=bool(told.calibrated)), "", ways)
+
+
+def _when(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
