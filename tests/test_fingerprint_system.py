@@ -62,7 +62,7 @@ def test_another_rule_makes_another_prompt() -> None:
 
 def test_paths_do_not_count() -> None:
     assert (
-        mark("The sources are in /home/ada/engine and the tests beside them.").system == mark("The sources are in ~/work/x.y and the tests beside them.").system
+        mark("The sources are in /home/ada/engine and the tests beside them.").system == mark("The sources are in ~/code/x.y and the tests beside them.").system
     )
 
 

@@ -23,7 +23,7 @@ quotas:
   minute: {limit: 60/min}
   second: {limit: 1200/min, burst: 3}
   day: {limit: 150 tokens/day}
-  money: {limit: $0.05/day, models: [dear]}
+  money: {limit: $0.02/day, models: [dear]}
   flight: {limit: 2 in flight}
 prices: {"*": {input: 100, output: 500}}
 record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}

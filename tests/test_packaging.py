@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_package_its_types_its_licence_and_the_policies(whee
     assert {name.split("/")[0].rsplit(".")[-1] for name in names} == {"gateway_guard", "data", "dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {Path(name).name for name in names if "share/gateway-guard/policies/" in name} == {
-        path.name for path in (ROOT / "policies").iterdir() if path.is_file()
+        path.name for path in (ROOT / "policies").iterdir() if path.is_file() and not path.name.startswith(".")
     }
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway_guard import GatewayGuard, worker
-from gateway_guard.analysis.analyst import Analyst, Snapshot
+from gateway_guard.analysis.analyst import Analyst
+from gateway_guard.analysis.snapshot import Snapshot
 from gateway_guard.errors import UsageError
 from gateway_guard.facts import Fingerprint, Identity, RequestFacts, Seen
 from gateway_guard.gate import Gate

@@ -84,11 +84,14 @@ def _what_if(screen: Screen) -> None:
 
     screen.act("Who acts as one?", "Once more, with the analyst: accounts that it finds to be one actor would share one quota.")
     stage.replay(FOLDER, "clusters.yaml", "clusters.jsonl")
+    before = {share.group: share.refused for share in now}
     found = [share for share in _shares("clusters.jsonl") if share.clustered]
     for share in found:
-        screen.say(f"{share.clustered} of {share.accounts} accounts of the {share.group} were found to act as one; {share.refused} requests refused.")
+        more = share.refused - before[share.group]
+        screen.say(f"{share.clustered} of {share.accounts} accounts ({share.group}) were found to act as one; {more} more requests refused.")
     if not found:
-        screen.say("Nothing is concluded from one minute of traffic: that takes days of it, and a calibration on honest accounts. See README.md.")
+        screen.say("Nobody, in one minute of traffic. Days of it are the analyst's measure.")
+    screen.say("Without a calibration on honest accounts (`gateway-guard calibrate`), what the analyst finds is recorded and nothing more.")
 
 
 def _shares(log: str) -> list[ledger.Share]:

@@ -24,10 +24,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway_guard.analysis import graph, reference, report, rhythm, tests
-from gateway_guard.analysis.analyst import Analyst, Snapshot, drawn
+from gateway_guard.analysis.analyst import Analyst, drawn
 from gateway_guard.analysis.calibration import Calibration, Limits, sealed
 from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
 from gateway_guard.analysis.settings import DAY, Settings
+from gateway_guard.analysis.snapshot import Snapshot
 from gateway_guard.analysis.tokens import Flags, Floats, Indices
 from gateway_guard.facts import Done, Event, Seen
 

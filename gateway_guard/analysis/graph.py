@@ -55,12 +55,13 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
     which = np.cumsum(begin) - 1
     sharers = np.bincount(which, minlength=int(begin.sum()))
     names = token[begin]
-    keep = (sharers >= 2) & _distinct(which, account, kinds(names), len(profiles), len(names))
+    same = _alike(which, account, kinds(names), len(profiles), len(names))
+    keep = (sharers >= 2) & (same > 0)
     number = np.cumsum(keep) - 1
     edge = keep[which]
     account, named = account[edge], names[which[edge]]
     active = int(live.sum())
-    usual = reference.usual(names[keep], active)
+    usual = reference.usual(names[keep], active) / np.where(reference.unseen(names[keep]), same[keep], 1)
     token = number[which[edge]]
     return Graph(
         account=account,
@@ -122,17 +123,19 @@ def _told(profiles: Profiles, live: Flags) -> list[Numbers]:
     return [postings(tokens(kind, values[has]), accounts[has]) for kind, values, has in told]
 
 
-def _distinct(which: Indices, account: Indices, kind: Indices, accounts: int, names: int) -> Flags:
-    """One of those tokens of a family that the very same accounts share: the sentences of one prompt are one trait, not eight."""
+def _alike(which: Indices, account: Indices, kind: Indices, accounts: int, names: int) -> Indices:
+    """How many tokens of a family the very same accounts share: told of the first of them, 0 of the others. The sentences of one prompt are one trait, not
+    eight; but eight sentences that nobody ever used are a rarer trait than one."""
     salt = (np.arange(1, accounts + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(0x632BE59BD9B4E019)
     salt ^= salt >> np.uint64(29)
     salt *= np.uint64(0xBF58476D1CE4E5B9)
     begin = np.flatnonzero(starts(which))
     mark = np.add.reduceat(salt[account], begin) if len(begin) else np.zeros(0, np.uint64)
     mark = mark * np.uint64(31) + FAMILY_OF[kind].astype(np.uint64)
-    first = np.zeros(names, np.bool_)
-    first[np.unique(mark, return_index=True)[1]] = True
-    return first
+    _, first, count = np.unique(mark, return_index=True, return_counts=True)
+    same = np.zeros(names, np.int64)
+    same[first] = np.where(FAMILY_OF[kind[first]] == _CONTENT, count, 1)
+    return same
 
 
 def seeds(graph: Graph, smallest: int) -> Indices:

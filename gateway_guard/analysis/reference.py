@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway_guard.analysis.tokens import SELDOM, UNIQUE, Floats, Indices, Numbers, kinds, starts
+from gateway_guard.analysis.tokens import SELDOM, UNIQUE, Flags, Floats, Indices, Numbers, kinds, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class Reference:
         """
         known = _looked_up(self.token, self.sharers, token)
         return np.where(known > 0, (known + 0.5) / (self.accounts + 1.0), 0.5 / (max(self.accounts, accounts) + 1.0))
+
+    def unseen(self, token: Numbers) -> Flags:
+        """Tokens that were seen under one benign account at most."""
+        return _looked_up(self.token, self.sharers, token) == 0
 
     def most(self, token: Numbers) -> Floats:
         """How common each token may be now without anybody's doing: a few times what it was, if it is well known; anything, if it is new."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway_guard.analysis import names, tests
+from gateway_guard.analysis import names, tests, words
 from gateway_guard.analysis.clusters import ENOUGH, Grouping
 from gateway_guard.analysis.graph import Graph
 from gateway_guard.analysis.tokens import FAMILY_NAMES, Floats, Indices
-from gateway_guard.evidence import Evidence, Family
+from gateway_guard.evidence import Family
 from gateway_guard.view import Cluster, Standing, View
 
 if TYPE_CHECKING:
-    from gateway_guard.analysis.analyst import Snapshot
+    from gateway_guard.analysis.snapshot import Snapshot
 
 
 
@@ -64,10 +64,11 @@ def view(snapshot: Snapshot, drawing: Drawing) -> View:
     members = drawing.members()
     named = names.named([[snapshot.names[number] for number in group] for group in members], snapshot.before, snapshot.at)
     found = columns(drawing, snapshot.calibration.norms)
+    traits = words.traits(drawing.graph, drawing.grouping.label)
     standings: dict[str, Standing] = {}
     kept: dict[str, Cluster] = {}
     for group, name in enumerate(named):
-        kept[name.id] = cluster = _cluster(snapshot, drawing, found, name, group)
+        kept[name.id] = cluster = _cluster(snapshot, drawing, found, traits, name, group)
         for number in members[group]:
             account = snapshot.names[number]
             standings[account] = _standing(snapshot, cluster, account, drawing.grouping.evidence[number])
@@ -84,7 +85,7 @@ def _families(evidence: Floats) -> tuple[Family, ...]:
     return tuple(name for name, weight in zip(FAMILY_NAMES, evidence, strict=True) if weight >= ENOUGH)
 
 
-def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, name: names.Named, group: int) -> Cluster:
+def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, traits: words.Traits, name: names.Named, group: int) -> Cluster:
     limits = snapshot.calibration.limits
     coordination, harvest = float(found.coordination[group]) - limits.coordination, float(found.harvest[group]) - limits.harvest
     return Cluster(
@@ -94,19 +95,7 @@ def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, name: names.N
         coordination=round(coordination, 6),
         harvest=round(harvest, 6),
         families=_families(found.shared[group]),
-        evidence=_sentences(drawing.pooled, found.scores, group),
+        evidence=tuple((*words.shared(drawing.graph, traits, group, len(name.members)), *words.tests(drawing.pooled, found.scores, snapshot.calibration.norms, group))),
         born=name.born,
         parents=name.parents,
     )
-
-
-def _sentences(pooled: tests.Pooled, scores: tests.Scores, group: int) -> tuple[Evidence, ...]:
-    parts: tuple[tuple[Family, str, Floats, str], ...] = (
-        ("content", "interchangeable", scores.interchangeable, f"lengths {pooled.alike_length[group]:.2f}, turns {pooled.alike_turn[group]:.2f}, elicitation {pooled.alike_elicit[group]:.2f}"),
-        ("rhythm", "even", scores.even, f"even load {pooled.even[group]:.1f}"),
-        ("content", "elicits", scores.elicits, f"{pooled.asks[group]:.1%} of requests elicit"),
-        ("rhythm", "never_repeats", scores.never_repeats, f"{pooled.distinct[group]:.1%} distinct"),
-        ("identity", "many_faces", scores.many_faces, f"{pooled.cards[group]:.0f} cards, {pooled.faces[group]:.1%} faces"),
-        ("conversation", "passed_on", scores.passed_on, f"{pooled.passed_on[group]:.1%} of members"),
-    )
-    return tuple(Evidence(family, signal, round(float(values[group]), 3), says) for family, signal, values, says in parts)

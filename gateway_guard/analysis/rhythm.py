@@ -12,7 +12,7 @@ from gateway_guard.analysis.tokens import Flags, Floats, Indices
 
 # What chance may do once in a thousand conclusions, however many groups are looked at.
 WELD = 1e-3
-_EVEN = 0.15
+_EVEN = np.array([0.05, 0.15, 0.3])
 _MOST_UNEVEN = 0.2
 _LEAST_EVENTS = 3.0
 _LEAST_ACCOUNTS = 4
@@ -47,13 +47,14 @@ def evenness(rate: Floats, noise: Floats, label: Indices, usual: float) -> Float
 
 
 def _odds(rate: Floats, noise: Floats, usual: float) -> float:
-    off = rate - np.median(rate)
-    even, own = _EVEN**2 + noise, usual**2 + noise
+    off = (rate - np.median(rate))[:, None]
+    even, own = _EVEN**2 + noise[:, None], usual**2 + noise[:, None]
     dealt = np.exp(-(off**2) / (2 * even)) / np.sqrt(even)
     people = np.exp(-(off**2) / (2 * own)) / np.sqrt(own)
     each = np.log((1 - _MOST_UNEVEN) * dealt + _MOST_UNEVEN * people) - np.log(people)
-    # The centre was fitted to the same accounts: one of them is spent on it.
-    return float(each.sum() * (len(each) - 1) / len(each))
+    # How even is not known: an average over three widths. The centre was fitted to the same accounts: one of them is spent on it.
+    total = each.sum(axis=0)
+    return float(total.max() + np.log(np.exp(total - total.max()).mean())) * (len(rate) - 1) / len(rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ class Harness:
     def __init__(self, prompts: Iterable[str], blocks: Iterable[str], tools: Iterable[str]) -> None:
         self._longest: dict[bytes, int] = {}
         for prompt in prompts:
-            self._learn(prompt)
+            self._learn(text.folded(prompt))
             self._learn(text.impersonal(prompt))
         self.blocks = tuple(blocks)
         self.tools = frozenset(tools)
 
-    def _learn(self, prompt: str) -> None:
-        for part in text.folded(prompt).split(b"\n"):
+    def _learn(self, fold: bytes) -> None:
+        for part in fold.split(b"\n"):
             sentence = text.letters(part)
             if len(sentence) >= SHORTEST:
                 opening = sentence[:OPENING]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway_guard.fingerprint import text
@@ -27,14 +27,19 @@ NOTHING = SystemMark(0, (), b"")
 
 
 def mark(prompt: str, harness: Harness, keyed: Keyed) -> SystemMark:
-    """What a system prompt says beyond its harness."""
-    head, tail = text.edges(text.impersonal(text.without_blocks(prompt, harness.blocks)), SYSTEM_EDGE)
-    own = [part for part in (head + tail).split(b"\n") if len(part) >= OWN_LINE and not harness.knows(text.letters(part))]
-    lines = [line for part in own if len(line := text.letters(part)) >= OWN_LINE]
+    """What a system prompt says beyond its harness. Dates, places and names count for its sentences, not for the prompt as a whole."""
+    prompt = text.without_blocks(prompt, harness.blocks)
+    lines = [line for part in _own(prompt, text.impersonal, harness) if len(line := text.letters(part)) >= OWN_LINE]
     if sum(map(len, lines)) < text.SENTENCE:
         return NOTHING
-    fold = b"\n".join(own)
+    fold = b"\n".join(_own(prompt, text.folded, harness))
     return SystemMark(keyed.number("system", b"\n".join(lines)), templates(fold, harness, keyed), fold)
+
+
+def _own(prompt: str, fold: Callable[[str], bytes], harness: Harness) -> list[bytes]:
+    """The lines and sentences that no harness is known to send."""
+    head, tail = text.edges(prompt, SYSTEM_EDGE, fold)
+    return [part for part in (head + tail).split(b"\n") if len(part) >= OWN_LINE and not harness.knows(text.letters(part))]
 
 
 def tools(found: Any, harness: Harness, keyed: Keyed) -> int:

@@ -17,11 +17,13 @@ SENTENCE = 20
 _ENDS = b".!?:;\n\r\x0b\x0c"
 
 
-# A word with a capital in mid-sentence.
-NAME = re.compile(r"(?<=[a-zà-ÿ,&] )[A-ZÀ-Þ][a-zà-ÿ]\w*")
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
-_DATE = re.compile(rf"\b\d{{1,2}}\.? {_MONTH}\b|\b{_MONTH}\.? \d{{1,4}}\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
-_PLACE = re.compile(r"(?<![\w<])(?:[A-Za-z]:\\|~/|/(?=[A-Za-z]))[^\s<>\"']*|https?://\S+")
+# A word with a capital in mid-sentence. The space comes first so that the search runs from space to space.
+NAME = re.compile(r" (?<=[a-zà-ÿ,&] )[A-ZÀ-Þ][a-zà-ÿ]\w*")
+_PLACE = re.compile(r"[/~:](?:(?<![\w<].)[A-Za-z/]|//|\\)[^\s<>\"']*")
+_DATES = frozenset(
+    b"january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct nov dec "
+    b"monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun".split()
+)
 
 
 def _fold(code: int) -> int:
@@ -101,13 +103,13 @@ class Edges(NamedTuple):
     tail: bytes
 
 
-def edges(text: str, edge: int = EDGE) -> Edges:
+def edges(text: str, edge: int = EDGE, fold: Callable[[str], bytes] = folded) -> Edges:
     """The first and last `edge` characters, folded (half as many outside ASCII, where each says more); a sentence that is cut through is left out."""
     if not text.isascii():
         edge //= 2
     if len(text) <= 2 * edge:
-        return Edges(folded(text), b"")
-    head, tail = folded(text[:edge]), folded(text[-edge:])
+        return Edges(fold(text), b"")
+    head, tail = fold(text[:edge]), fold(text[-edge:])
     return Edges(head[: head.rfind(b"\n") + 1] or head, tail[tail.find(b"\n") + 1 :])
 
 
@@ -131,9 +133,15 @@ def _collect(parts: list[bytes], keep: int, skip: Callable[[bytes], bool]) -> tu
     return found, len(parts)
 
 
-def impersonal(text: str) -> str:
-    """The text without dates, places and names: people who share a prompt differ in these."""
-    return NAME.sub(" ", _DATE.sub(" ", _PLACE.sub(" ", text)))
+def impersonal(text: str) -> bytes:
+    """The folded text without dates, places and names: people who share a prompt differ in these."""
+    fold = folded(NAME.sub(" ", _PLACE.sub(" ", text)))
+    return b"\n".join(_undated(part) for part in fold.split(b"\n"))
+
+
+def _undated(part: bytes) -> bytes:
+    words = part.split()
+    return part if _DATES.isdisjoint(words) else b" ".join(word for word in words if word not in _DATES)
 
 
 def without_code(text: str) -> str:
