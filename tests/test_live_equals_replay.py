@@ -61,11 +61,18 @@ async def test_live_equals_replay(tmp_path: Path) -> None:
         except RuntimeError:
             assert i >= 0
 
+    async def at_once(key: bytes, *bodies: bytes) -> None:
+        calls = [call(guard, body, headers=[(b"authorization", b"Bearer " + key)]).run() for body in bodies]
+        await asyncio.gather(*calls, return_exceptions=True)
+
     await asyncio.gather(*(one(i) for i in range(400)))
+    await at_once(b"sk-flight", *[chat(model="cheap")] * 3)
+    await at_once(b"sk-money", *[chat(model="dear")] * 2)
+    await at_once(b"sk-day", chat("x" * 800, model="cheap"))
     await guard.engine.close()
     live = only(tmp_path, "decisions*")
     replay(tmp_path, tmp_path / "again.jsonl")
-    assert live.count(b"\n") == 400
+    assert live.count(b"\n") == 406
     assert {b'"action":"allow"', b'"quota.day"', b'"quota.second"', b'"quota.flight"', b'"quota.money"', b'"delay_ms":0.0'} <= set(found(live))
     assert (tmp_path / "again.jsonl").read_bytes() == live
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway_guard.analysis import graph, reference, report, rhythm, tests
+from gateway_guard.analysis import graph, names, reference, report, rhythm, tests
 from gateway_guard.analysis.analyst import Analyst, drawn
 from gateway_guard.analysis.calibration import Calibration, Limits, sealed
 from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
@@ -77,7 +77,7 @@ def _cut(analyst: Analyst, at: float) -> _Cut:
 def _drawn(snapshot: Snapshot) -> _Cut:
     drawing = drawn(snapshot)
     members = drawing.members()
-    named = report.names.named([[snapshot.names[number] for number in group] for group in members], snapshot.before, snapshot.at)
+    named = names.named([[snapshot.names[number] for number in group] for group in members], snapshot.before, snapshot.at)
     return _Cut(tuple(name.id for name in named), tuple(members), drawing)
 
 

@@ -83,7 +83,7 @@ def encode(calibration: Calibration) -> bytes:
     """The file's bytes: JSON, one field a line; number columns are little-endian in base64."""
     told = calibration.reference
     columns = {"tokens": told.token, "sharers": told.sharers, "pairs": told.joint, "together": told.together}
-    packed: dict[str, str] = {name: _packed(column) for name, column in columns.items()}
+    packed: dict[str, Any] = {name: _packed(column) for name, column in columns.items()}
     plain: dict[str, Any] = {name: getattr(calibration, name) for name in _File.__struct_fields__ if name not in packed and name not in ("version", "ties")}
     return msgspec.json.format(msgspec.json.encode(_File(version=VERSION, ties=told.ties, **plain, **packed)), indent=1)
 

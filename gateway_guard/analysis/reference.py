@@ -33,7 +33,7 @@ class Reference:
 
     def unseen(self, token: Numbers) -> Flags:
         """Tokens that were seen under one benign account at most."""
-        return _looked_up(self.token, self.sharers, token) == 0
+        return np.asarray(_looked_up(self.token, self.sharers, token) == 0)
 
     def most(self, token: Numbers) -> Floats:
         """How common each token may be now without anybody's doing: a few times what it was, if it is well known; anything, if it is new."""
@@ -57,7 +57,7 @@ def _looked_up(keys: Numbers, values: Indices, wanted: Numbers) -> Floats:
 def pair(one: Numbers, two: Numbers) -> Numbers:
     """One number for an ordered pair of tokens."""
     mixed = (one * np.uint64(0x9E3779B97F4A7C15)) ^ (two * np.uint64(0xC2B2AE3D27D4EB4F))
-    return mixed ^ (mixed >> np.uint64(31))
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 _DRAW = 10.0

@@ -72,4 +72,4 @@ class Load:
     def even(self, label: Indices) -> Flags:
         """Whether each cluster's load is even beyond chance."""
         odds = self.odds(label)
-        return np.nan_to_num(odds, nan=0.0) > np.log(max(len(odds), 1) / WELD)
+        return np.asarray(np.nan_to_num(odds, nan=0.0) > np.log(max(len(odds), 1) / WELD))

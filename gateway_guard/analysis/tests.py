@@ -65,7 +65,7 @@ def pooled(profiles: Profiles, graph: Graph, label: Indices, load: Load) -> Pool
     asked = counts[:, [ANY]]
     cards, faces = _faces(profiles, label, clusters)
     return Pooled(
-        events=events,
+        events=events.astype(np.float64),
         alike_length=intraclass(counts[:, LENGTH], group, clusters),
         alike_turn=intraclass(counts[:, TURN], group, clusters),
         alike_elicit=intraclass(np.hstack([asked, np.maximum(counts[:, [EVENTS]] - asked, 0.0)]), group, clusters),
