@@ -20,7 +20,7 @@ ENOUGH = 160
 ASKED = 32
 REACH = 10
 LOOKED_AT = 24
-_TURN_EDGE = 400
+_TURN_EDGE = 200
 _BLOB_EDGE = 1024
 _ASSISTANT = frozenset({"assistant", "model", "ai"})
 
