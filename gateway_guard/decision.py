@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from gateway_guard.evidence import Evidence
-from gateway_guard.quota import Balance, Charge, balance
+from gateway_guard.quota import Balance, Bill, balance
 
 
 class Action(enum.IntEnum):
@@ -22,7 +22,11 @@ class Action(enum.IntEnum):
     @property
     def label(self) -> str:
         """The name in logs and policies."""
-        return self.name.lower()
+        return LABELS[self]
+
+
+LABELS = tuple(action.name.lower() for action in Action)
+NO_CHARGES = Bill()
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -45,7 +49,7 @@ class Decision(msgspec.Struct, frozen=True):
     score: float = 0.0
     reasons: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
-    charges: tuple[Charge, ...] = ()
+    charges: Bill = NO_CHARGES
     levels: tuple[float, ...] = ()
     spent: bool = False
     model: str = ""

@@ -12,7 +12,7 @@ before it ran: the spend reserves a forecast, and `settle` corrects it to the tr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 from msgspec import structs
@@ -22,18 +22,21 @@ from gateway_guard.facts import RequestFacts, Usage
 from gateway_guard.policy.judge import Rulebook, Score, action_of
 from gateway_guard.policy.model import Rung
 from gateway_guard.ports import Store
-from gateway_guard.quota import Charge, Spend
+from gateway_guard.quota import Bill, Charge, Spend
 from gateway_guard.view import EMPTY, Cluster, View
 
 # Whoever waits for his own running requests to end is told to look again after this many seconds.
 IN_FLIGHT_WAIT = 1.0
+NOTHING = Usage()
+# A name for it: reading a member of an enumeration costs as much as a spend's arithmetic for a quota.
+ALLOW = Action.ALLOW
 
 
 class Spending(NamedTuple):
     """One attempt: what came of it, the charges that it is about, and the cluster's charge that only shadow kept from refusing."""
 
     spend: Spend
-    paid: Sequence[Charge]
+    paid: Bill
     shadow: Charge | None = None
 
 
@@ -52,13 +55,19 @@ class Gate:
         standing = view.standings.get(account)
         cluster = view.clusters.get(standing.cluster) if standing is not None and standing.cluster else None
         score = rules.score(facts, standing, view)
-        exempt = rules.exemption(facts.identity, facts.at)
+        exempt = rules.exemption(facts.identity, facts.at) if rules.exempting else ""
         rung = score.rung if rules.enforcing or score.rung is None else score.would
         if rung is not None and rung.do == "deny" and rung.mode == "enforce" and not exempt:
             return self._refuse(facts, score, rung, cluster)
         scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
         charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale)
-        result = await self._spend(facts, charges, cluster, view)
+        if cluster is None and not exempt and score.would is None and not score.evidence:
+            spend = await self._try(facts, charges)
+            if spend.ok and not spend.wait:
+                return _calm(facts, rules, view, charges, spend)
+            result = Spending(spend, charges)
+        else:
+            result = await self._spend(facts, charges, cluster, view)
         decision = self._conclude(facts, score, rung, cluster, exempt, result)
         if exempt and not result.spend.ok:
             # An exemption lifts the action, not the counting: what was refused is charged all the same.
@@ -70,24 +79,21 @@ class Gate:
         """Correct a decision's reservation to what was used; None: nothing was used (the server never answered)."""
         if not decision.spent:
             return
-        truth = usage or Usage()
-        rules = self.rules
-        spent = [Charge(c.subject, c.quota, rules.actual(c, decision.model, truth) - c.cost, c.held, c.scale, c.opened) for c in decision.charges]
-        await self.store.adjust(spent, at, hold=decision.hold)
+        await self.store.adjust(self.rules.settlement(decision.charges, usage or NOTHING), at, hold=decision.hold)
         if usage is not None:
             self.store.observe(decision.account, float(usage.output))
 
-    async def _spend(self, facts: RequestFacts, charges: list[Charge], cluster: Cluster | None, view: View) -> Spending:
+    async def _spend(self, facts: RequestFacts, charges: Bill, cluster: Cluster | None, view: View) -> Spending:
         """Spend from all quotas."""
-        pooled, minimum = self.rules.cluster_charges(charges, cluster) if cluster is not None else ([], [])
+        pooled, minimum = self.rules.cluster_charges(charges, cluster) if cluster is not None else ((), ())
         if not pooled:
             return Spending(await self._try(facts, charges), charges)
-        together = charges + pooled
+        together = Bill(charges.parts + pooled)
         spend = await self._try(facts, together)
         if spend.ok or spend.short < len(charges):
             return Spending(spend, together)
         # The cluster is spent: a member still has its declared minimum, so that one greedy member starves nobody.
-        floor = charges + minimum
+        floor = Bill(charges.parts + minimum)
         rescue = await self._try(facts, floor)
         if rescue.ok:
             return Spending(rescue, floor)
@@ -96,9 +102,9 @@ class Gate:
         # Clusters in shadow, or found without a calibration: what they would refuse is recorded and served.
         return Spending(await self._try(facts, charges), charges, together[spend.short])
 
-    async def _try(self, facts: RequestFacts, charges: Sequence[Charge]) -> Spend:
+    def _try(self, facts: RequestFacts, charges: Bill) -> Awaitable[Spend]:
         rules = self.rules
-        return await self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=facts.at + rules.expires)
+        return self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=facts.at + rules.expires)
 
     def _refuse(self, facts: RequestFacts, score: Score, rung: Rung, cluster: Cluster | None) -> Decision:
         action = action_of(rung)
@@ -148,7 +154,7 @@ class Gate:
             score=score.total,
             reasons=_reasons(short or shadow, rung, exempt, score, would),
             evidence=score.evidence,
-            charges=tuple(paid),
+            charges=paid,
             levels=spend.levels,
             spent=spend.ok,
             profile=(rung.profile or "") if degrades and rung is not None else "",
@@ -158,6 +164,25 @@ class Gate:
             policy=self.rules.digest,
             hold=facts.id if spend.ok and not exempt else "",
         )
+
+
+def _calm(facts: RequestFacts, rules: Rulebook, view: View, charges: Bill, spend: Spend) -> Decision:
+    """Nothing is known against the caller, and everything fits: nearly every decision."""
+    return Decision(
+        id=facts.id,
+        at=facts.at,
+        account=facts.identity.account,
+        action=ALLOW,
+        would=ALLOW,
+        enforced=rules.enforcing,
+        charges=charges,
+        levels=spend.levels,
+        spent=True,
+        model=facts.model,
+        view=view.id,
+        policy=rules.digest,
+        hold=facts.id,
+    )
 
 
 def _wait(spend: Spend, short: Charge | None) -> float:

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Event, Identity, RequestFacts, Usage
-from gateway_guard.quota import Charge, Spend, Unit
+from gateway_guard.quota import Charges, Spend, Unit
 from gateway_guard.reading import Reading
 from gateway_guard.view import Standing, View
 
@@ -17,15 +17,15 @@ from gateway_guard.view import Standing, View
 class Store(Protocol):
     """Debts, events and views. `at` is data: a store reads no clock to decide."""
 
-    async def spend(self, charges: Sequence[Charge], at: float, *, patience: float = 0.0, hold: str = "", until: float = 0.0) -> Spend:
+    async def spend(self, charges: Charges, at: float, *, patience: float = 0.0, hold: str = "", until: float = 0.0) -> Spend:
         """All of `charges` or none, atomically. With `hold`, what the charges hold is given back at `until` unless settled before."""
         ...
 
-    async def adjust(self, charges: Sequence[Charge], at: float, *, hold: str = "") -> None:
+    async def adjust(self, charges: Charges, at: float, *, hold: str = "") -> None:
         """Add costs (negative ones give back) without refusing, and end `hold`. A hold that is no longer known is not an error."""
         ...
 
-    async def peek(self, charges: Sequence[Charge], at: float) -> tuple[float, ...]:
+    async def peek(self, charges: Charges, at: float) -> tuple[float, ...]:
         """What each bucket owes, without spending."""
         ...
 

@@ -13,11 +13,16 @@ A bucket admits at most `burst + rate * t` in any stretch of length t. With `pat
 after waiting w <= p; it is to be released w later, so that what is *released* in any stretch keeps the same bound.
 
 A quota with `rate` 0 never drains: it counts what is held at once (requests in flight) and is given back by settling or by expiry.
+
+On a request's way charges travel as columns: a `Bill` of parts, one for each subject, whose quotas are `Lines` that all requests of a plan and model
+share. What depends on the policy alone is worked out once there; a `Charge` is made only when somebody looks at one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 from typing import Literal
 
 import msgspec
@@ -53,6 +58,64 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     held: float = 0.0
     scale: float = 1.0
     opened: float = 0.0
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Lines at a `scale`: each one's own, its rate and its burst."""
+
+    scale: float
+    scales: tuple[float, ...]
+    rates: tuple[float, ...]
+    bursts: tuple[float, ...]
+
+
+class Lines(msgspec.Struct, frozen=True, eq=False):
+    """Quotas that apply together to subjects of one kind, side by side. Compared by identity: one object serves a policy's life, and stores
+    remember by it where its levels are. `figures` at scale 1. `units`: for each unit that callers are shown, which lines count in it.
+    """
+
+    per: Per
+    quotas: tuple[Quota, ...]
+    figures: Figures
+    units: tuple[tuple[Unit, tuple[int, ...]], ...]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What a bill asks of one subject: `costs` and `held` of each line, under `figures` as they apply to it. `opened` as in a charge."""
+
+    subject: str
+    lines: Lines
+    figures: Figures
+    costs: Sequence[float]
+    held: Sequence[float]
+    opened: float = 0.0
+
+    def charges(self) -> Iterator[Charge]:
+        """The part as charges."""
+        for quota, cost, held, scale in zip(self.lines.quotas, self.costs, self.held, self.figures.scales, strict=True):
+            yield Charge(self.subject, quota, cost, held, scale, self.opened)
+
+    def costing(self, costs: Sequence[float]) -> Part:
+        """The same part with other costs."""
+        return Part(self.subject, self.lines, self.figures, costs, self.held, self.opened)
+
+
+class Bill(msgspec.Struct, frozen=True):
+    """All charges of one request, as columns. Looked at, it is a sequence of charges."""
+
+    parts: tuple[Part, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(len(part.costs) for part in self.parts)
+
+    def __iter__(self) -> Iterator[Charge]:
+        return chain.from_iterable(part.charges() for part in self.parts)
+
+    def __getitem__(self, index: int) -> Charge:
+        return tuple(self)[index]
+
+
+Charges = Sequence[Charge] | Bill
 
 
 class Balance(msgspec.Struct, frozen=True, gc=False):
@@ -92,3 +155,32 @@ def balance(charge: Charge, level: float) -> Balance:
     else:
         wait = (cost - room) / rate if rate > 0.0 and cost <= burst + SPECK else math.inf
     return Balance(level, room if room > 0.0 else 0.0, wait)
+
+
+def billed(charges: Charges) -> Bill:
+    """Charges as columns, in their order."""
+    if isinstance(charges, Bill):
+        return charges
+    return Bill(tuple(_part(list(run)) for _, run in groupby(charges, key=lambda c: (c.quota.per, c.subject, c.opened))))
+
+
+def lines_of(quotas: Sequence[Quota], scales: Sequence[float]) -> Lines:
+    """The lines of `quotas`, all of one kind of subject."""
+    units: dict[Unit, list[int]] = {}
+    for line, quota in enumerate(quotas):
+        if quota.unit != "in_flight":
+            units.setdefault(quota.unit, []).append(line)
+    return Lines(quotas[0].per, tuple(quotas), figures_of(quotas, 1.0, scales), tuple((unit, tuple(lines)) for unit, lines in units.items()))
+
+
+def figures_of(quotas: Sequence[Quota], scale: float, scales: Sequence[float]) -> Figures:
+    """The figures of `quotas`, each at its own of `scales`."""
+    rates = [quota.rate * own for quota, own in zip(quotas, scales, strict=True)]
+    bursts = [quota.burst * own for quota, own in zip(quotas, scales, strict=True)]
+    return Figures(scale, tuple(scales), tuple(rates), tuple(bursts))
+
+
+def _part(charges: Sequence[Charge]) -> Part:
+    first = charges[0]
+    lines = lines_of([c.quota for c in charges], [c.scale for c in charges])
+    return Part(first.subject, lines, lines.figures, [c.cost for c in charges], [c.held for c in charges], first.opened)

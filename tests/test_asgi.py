@@ -49,10 +49,37 @@ async def test_lifespan_websockets_and_unguarded_paths_pass_untouched(tmp_path: 
     for scope in scopes:
         await mounted(scope, receive, send)
     assert [s for s, _, _ in seen] == scopes
-    assert all(s is scope and r is receive and d is send for (s, r, d), scope in zip(seen, scopes, strict=True))
+    assert all(s is scope and r is receive for (s, r, _), scope in zip(seen, scopes, strict=True))
+    assert all(d is send for s, _, d in seen if s["type"] != "lifespan")
 
 
 VARIANTS = ["/v1//chat/completions", "//v1/chat/completions", "/v1/chat/completions/", "/v1/./chat/completions", "/v1/x/../chat/completions"]
+
+
+async def test_what_was_recorded_is_on_disk_before_the_server_hears_that_it_may_end(tmp_path: Path) -> None:
+    """An application without a lifespan loses nothing either: its guard goes on recording."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await ModelServer()(scope, receive, send)
+            return
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{message['type']}.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    mounted = guard(app, tmp_path, "record: {decisions: d.jsonl}\n")
+    inbox: asyncio.Queue[Message] = asyncio.Queue()
+    written: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        written.append(b"".join(content for name, content in contents(tmp_path).items() if name.startswith("d.")))
+
+    lifespan = asyncio.create_task(mounted({"type": "lifespan"}, inbox.get, send))
+    inbox.put_nowait({"type": "lifespan.startup"})
+    assert (await call(mounted).run()).status == 200
+    inbox.put_nowait({"type": "lifespan.shutdown"})
+    await lifespan
+    assert [content.count(b"\n") for content in written] == [0, 1]
 
 
 @pytest.mark.parametrize("path", VARIANTS)

@@ -35,6 +35,8 @@ _PRIOR = 1.0
 _DOUBT = 0.003
 _CEILING = 8.0
 # Where one family has to carry a member alone, only things hardly ever said elsewhere speak, and it takes two of them.
+_FORGIVEN = 0.05
+_GRAIN, _WIDE = 2**16, 2**20
 _STRONG = 50.0
 _HIGH_CEILING = 12.0
 _ROUNDS = 5
@@ -94,7 +96,7 @@ def _whole(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
     part = _settled(graph, _numbered(seed, settings.smallest), settings.smallest, rules)
     evidence = _own(graph, part, weigh(graph, part, rules), rules)
     label = _numbered(woven(graph, part), 1)
-    account, cluster, total = _claims(graph, label, weigh(graph, label, rules), rules)
+    account, cluster, total = _claims(graph, label, rules)
     label = np.where(label >= 0, label, _best(account, cluster, total, len(label)))
     weights = weigh(graph, label, rules)
     joint = _own(graph, label, weights, rules)
@@ -131,7 +133,7 @@ def _settled(graph: Graph, label: Indices, smallest: int, rules: Rules) -> Indic
     """Members and clusters, chosen in turns until they fit each other."""
     for _ in range(_ROUNDS):
         before = label
-        account, cluster, evidence = _claims(graph, label, weigh(graph, label, rules), rules)
+        account, cluster, evidence = _claims(graph, label, rules)
         merged = np.append(_merged(label, account, cluster, evidence), -1)
         label = _numbered(merged[_best(account, cluster, evidence, len(label))], smallest)
         if np.array_equal(before, label):
@@ -219,45 +221,65 @@ def weigh(graph: Graph, label: Indices, rules: Rules) -> Weights:
     return Weights(token[speaks], cluster[speaks], inside[speaks], beside[speaks], within[speaks], around[speaks])
 
 
-def _spread(graph: Graph, label: Indices, weights: Weights, edges: Flags, rules: Rules) -> tuple[Indices, Indices, Indices, Floats]:
-    """(account, cluster, slot, weight) for every edge and every cluster for which its token speaks."""
-    account, token = graph.account[edges], graph.token[edges]
-    low, high = np.searchsorted(weights.token, token), np.searchsorted(weights.token, token, side="right")
-    times = high - low
-    edge = np.repeat(np.arange(len(token)), times)
-    place = np.repeat(low - np.cumsum(times) + times, times) + np.arange(int(times.sum()))
-    owner, cluster = account[edge], weights.cluster[place]
-    home = label[owner] == cluster
-    share = np.where(home, weights.inside[place], weights.within[place])
-    usual = np.maximum(np.where(home, weights.beside[place], weights.around[place]), graph.expected[edges][edge])
-    slot = SLOT_OF[graph.kind[token[edge]]]
+def _evidence(graph: Graph, label: Indices, weights: Weights, rules: Rules, *, home: bool) -> tuple[Indices, Indices, Floats]:
+    """(account, cluster, evidence by family) for every open account and each cluster for which its tokens speak; with `home`, for members and theirs alone.
+
+    Of every slot the strongest few tokens count, and no family more than the ceiling. One sort of plain integers does it: account, cluster, slot and the weight
+    itself are packed into a key.
+    """
+    clusters = max(int(label.max(initial=-1)) + 1, 1)
+    many = np.bincount(weights.token, minlength=len(graph.names))
+    times = np.where(label[graph.account] >= 0 if home else graph.open[graph.account], many[graph.token], 0)
+    edge = np.repeat(np.arange(len(times)), times)
+    begin = (np.cumsum(many) - many)[graph.token]
+    place = np.repeat(begin - np.cumsum(times) + times, times) + np.arange(len(edge))
+    if home:
+        mine = label[graph.account[edge]] == weights.cluster[place]
+        edge, place = edge[mine], place[mine]
+    owner, cluster = graph.account[edge], weights.cluster[place]
+    inside = label[owner] == cluster
+    share = np.where(inside, weights.inside[place], weights.within[place])
+    usual = np.maximum(np.where(inside, weights.beside[place], weights.around[place]), graph.expected[edge])
+    slot = SLOT_OF[graph.kind[graph.token[edge]]]
     says = share > usual * rules.speaks[slot]
-    return owner[says], cluster[says], slot[says], np.log(share[says] / usual[says])
+    weight = np.minimum(np.log(share[says] / usual[says]) * _GRAIN, _WIDE - 1).astype(np.int64)
+    key = (((owner[says] * clusters + cluster[says]) * SLOTS + slot[says]) * _WIDE) + (_WIDE - 1 - weight)
+    key.sort()
+    return _tallied(key, clusters, rules.ceiling)
 
 
-def _table(group: Indices, slot: Indices, weight: Floats, groups: int, ceiling: float) -> Floats:
-    """Evidence by family for each group: of every slot the strongest few tokens, and no family more than the ceiling."""
-    order = np.lexsort((-weight, slot, group))
-    group, slot, weight = group[order], slot[order], weight[order]
-    place = np.arange(len(order))
-    rank = place - np.maximum.accumulate(np.where(starts(group * SLOTS + slot), place, 0))
+def _tallied(key: Indices, clusters: int, ceiling: float) -> tuple[Indices, Indices, Floats]:
+    group, weight = key // _WIDE, (_WIDE - 1 - key % _WIDE) / _GRAIN
+    place = np.arange(len(key))
+    rank = place - np.maximum.accumulate(np.where(starts(group), place, 0))
+    slot = group % SLOTS
     strong = rank < STRONGEST[slot]
-    flat = np.bincount(group[strong] * F + _FAMILY_OF_SLOT[slot[strong]], weights=weight[strong], minlength=groups * F)
-    return np.minimum(flat.reshape(groups, F), ceiling)
+    pair, slot, weight = (group // SLOTS)[strong], slot[strong], weight[strong]
+    first = starts(pair)
+    row = np.cumsum(first) - 1
+    pair = pair[first]
+    table = np.bincount(row * F + _FAMILY_OF_SLOT[slot], weights=weight, minlength=len(pair) * F).reshape(len(pair), F)
+    return pair // clusters, pair % clusters, np.minimum(table, ceiling)
 
 
-def _claims(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> tuple[Indices, Indices, Floats]:
-    """(account, cluster, evidence) wherever the account's own evidence is enough to be a member."""
-    clusters = int(label.max(initial=-1)) + 1
-    owner, cluster, slot, weight = _spread(graph, label, weights, graph.open[graph.account], rules)
-    pair, group = np.unique(owner * max(clusters, 1) + cluster, return_inverse=True)
-    table = _table(group, slot, weight, len(pair), rules.ceiling)
-    account, cluster = pair // max(clusters, 1), pair % max(clusters, 1)
-    size = np.bincount(label[label >= 0], minlength=max(clusters, 1))[cluster]
-    odds = np.log(np.maximum(graph.n - size, 1) / np.maximum(size, 1)) + np.log((1 - rules.doubt) / rules.doubt)
-    total = table.sum(axis=1)
+def _claims(graph: Graph, label: Indices, rules: Rules) -> tuple[Indices, Indices, Floats]:
+    """(account, cluster, total evidence) wherever the account's own evidence is enough to be a member."""
+    clusters = max(int(label.max(initial=-1)) + 1, 1)
+    account, cluster, table = _evidence(graph, label, weigh(graph, label, rules), rules, home=False)
+    size = np.bincount(label[label >= 0], minlength=clusters)
+    total = table.sum(axis=1) + _missing(table, cluster, label[account] == cluster, size)
+    share = size[cluster]
+    odds = np.log(np.maximum(graph.n - share, 1) / np.maximum(share, 1)) + np.log((1 - rules.doubt) / rules.doubt)
     enough = (total >= odds) & (independent(table) >= rules.families)
     return account[enough], cluster[enough], total[enough]
+
+
+def _missing(table: Floats, cluster: Indices, member: Flags, size: Indices) -> Floats:
+    """What it takes off that an account shows nothing of a family in which nearly all members have much in common."""
+    speaks = table >= ENOUGH
+    passed = np.stack([np.bincount(cluster[member], weights=column[member], minlength=len(size)) for column in speaks.T], axis=1)
+    lacking = 1.0 - (passed + 1.0) / (size + 2.0)[:, None]
+    return np.where(speaks, 0.0, np.log(np.maximum(lacking, _FORGIVEN))[cluster]).sum(axis=1)
 
 
 def independent(table: Floats) -> Indices:
@@ -292,6 +314,7 @@ def _merged(label: Indices, account: Indices, cluster: Indices, evidence: Floats
 
 def _own(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> Floats:
     """Each member's evidence by family, capped."""
-    owner, cluster, slot, weight = _spread(graph, label, weights, label[graph.account] >= 0, rules)
-    mine = label[owner] == cluster
-    return _table(owner[mine], slot[mine], weight[mine], len(label), rules.ceiling)
+    account, _, table = _evidence(graph, label, weights, rules, home=True)
+    own = np.zeros((len(label), F))
+    own[account] = table
+    return own

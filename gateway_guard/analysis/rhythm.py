@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway_guard.analysis.profile import EVENTS, Profiles
 from gateway_guard.analysis.settings import DAY
-from gateway_guard.analysis.tokens import Flags, Floats, Indices
+from gateway_guard.analysis.tokens import Flags, Floats, Indices, starts
 
 # What chance may do once in a thousand conclusions, however many groups are looked at.
 WELD = 1e-3
@@ -39,10 +39,13 @@ def evenness(rate: Floats, noise: Floats, label: Indices, usual: float) -> Float
     clusters = int(label.max(initial=-1)) + 1
     found = np.full(clusters, np.nan)
     told = np.flatnonzero((label >= 0) & np.isfinite(rate))
-    for cluster in range(clusters):
-        mine = told[label[told] == cluster]
+    told = told[np.argsort(label[told], kind="stable")]
+    if not len(told):
+        return found
+    begin = np.flatnonzero(starts(label[told]))
+    for mine in np.split(told, begin[1:]):
         if len(mine) >= _LEAST_ACCOUNTS:
-            found[cluster] = _odds(rate[mine], noise[mine], usual)
+            found[label[mine[0]]] = _odds(rate[mine], noise[mine], usual)
     return found
 
 

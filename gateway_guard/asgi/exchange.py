@@ -38,7 +38,7 @@ class Exchange:
     """The life of one guarded request."""
 
     __slots__ = (
-        "_began", "_body", "_client", "_decision", "_dialect", "_engine", "_facts", "_first",
+        "_began", "_body", "_client", "_complete", "_decision", "_dialect", "_engine", "_facts", "_first",
         "_headers", "_id", "_meter", "_notice", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class Exchange:
         self._raw = b""
         self._peer: str = (scope.get("client") or ("",))[0]
         self._ticket = 0
+        self._complete = False
         self._notice: RawHeaders = []
 
     async def run(self, app: ASGIApp) -> None:
@@ -160,7 +161,8 @@ class Exchange:
                 # The fingerprint is taken once the application waits for its model, not before the request reaches it.
                 asyncio.get_running_loop().call_soon(self._fingerprint)
             await app(self._scope, self._body.receive, self._pass_on)
-            ending = "done"
+            # An application that returns in the middle of its answer has seen the client leave.
+            ending = "done" if self._complete or not self._status else "left"
         except RequestError as error:
             if self._status:
                 raise
@@ -215,6 +217,7 @@ class Exchange:
                 self._first = self._engine.clock()
             self._meter.feed(message.get("body", b""))
         await self._send(message)
+        self._complete = kind == "http.response.body" and not message.get("more_body", False)
 
     def _start(self, message: Message) -> None:
         self._status = message["status"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_guard.asgi.engine import Engine
 from gateway_guard.asgi.exchange import Exchange
@@ -45,10 +45,14 @@ class GatewayGuard:
                 self.engine.watch()
                 await Exchange(self.engine, scope, receive, send, dialect).run(self.app)
                 return
-        if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
-            return
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            await self.engine.close()
+        await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
+
+    def _closing(self, send: Send) -> Send:
+        """The lifespan's `send`. What is still to be written is written before the server hears that all is over: after that it may end the process."""
+
+        async def closing(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self.engine.close()
+            await send(message)
+
+        return closing

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from starlette.types import Message, Send
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.dialects import ratelimit
+from gateway_guard.dialects.limits import INFINITE
 from gateway_guard.errors import RequestError
 from gateway_guard.ports import Dialect, LimitShown
-from gateway_guard.quota import Charge
 
 RawHeaders = list[tuple[bytes, bytes]]
 DECISION = b"x-gateway-guard-decision"
@@ -22,23 +21,24 @@ CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "acce
 
 def shown(decision: Decision) -> list[LimitShown]:
     """For each unit the bucket with the least room; only the caller's own buckets, not his cluster's."""
-    tightest: dict[str, tuple[float, Charge, float]] = {}
-    for charge, level in zip(decision.charges, decision.levels, strict=True):
-        quota = charge.quota
-        unit = quota.unit
-        if unit == "in_flight" or quota.per == "cluster":
-            continue
-        room = quota.burst * charge.scale - level
-        found = tightest.get(unit)
-        if found is None or room < found[0]:
-            tightest[unit] = (room, charge, level)
-    return [_limit(*found) for found in tightest.values()]
-
-
-def _limit(room: float, charge: Charge, level: float) -> LimitShown:
-    quota, scale = charge.quota, charge.scale
-    rate = quota.rate * scale
-    return LimitShown(quota.name, quota.unit, quota.burst * scale, room if room > 0.0 else 0.0, level / rate if rate else 0.0, quota.window)
+    found: dict[str, LimitShown] = {}
+    levels, first = decision.levels, 0
+    for part in decision.charges.parts:
+        lines, rates, bursts = part.lines, part.figures.rates, part.figures.bursts
+        if lines.per != "cluster":
+            for unit, members in lines.units:
+                least, tightest = INFINITE, -1
+                for line in members:
+                    room = bursts[line] - levels[first + line]
+                    if room < least:
+                        least, tightest = room, line
+                other = found.get(unit)
+                if other is None or least < other.remaining:
+                    quota, rate = lines.quotas[tightest], rates[tightest]
+                    reset = levels[first + tightest] / rate if rate else 0.0
+                    found[unit] = LimitShown(quota.name, unit, bursts[tightest], least if least > 0.0 else 0.0, reset, quota.window)
+        first += len(bursts)
+    return list(found.values())
 
 
 def limit_headers(dialect: Dialect, decision: Decision) -> RawHeaders:
@@ -107,15 +107,11 @@ def message(decision: Decision) -> str:
     return f"{head} This request is larger than the quota can ever hold: make it smaller. Decision {decision.id}."
 
 
-def merged(existing: Iterable[tuple[bytes, bytes]], own: RawHeaders) -> RawHeaders:
-    """The answer's headers with ours in place of any of the same name."""
-    names = {name for name, _ in own}
-    return [(name, value) for name, value in existing if name.lower() not in names] + own
-
-
 def start_with(message: Message, own: RawHeaders) -> Message:
-    """`message` with our headers; the application's own dictionary is left as it is."""
-    return {**message, "headers": merged(message.get("headers", ()), own)}
+    """`message` with our headers in place of any of the same name; the application's own dictionary is left as it is."""
+    names = {name for name, _ in own}
+    kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
+    return {**message, "headers": kept + own}
 
 
 def _short(decision: Decision) -> tuple[Any, float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,7 +12,7 @@ import msgspec
 from gateway_guard.dialects import asks
 from gateway_guard.dialects.conversation import Conversation
 from gateway_guard.dialects.fields import array, flag, optional_array, text, whole
-from gateway_guard.dialects.limits import Headers, seconds, tightest
+from gateway_guard.dialects.limits import INFINITE, Headers, figure, seconds, tightest
 from gateway_guard.dialects.limits import whole as shown
 from gateway_guard.dialects.meter import Grammar, meter
 from gateway_guard.dialects.refusal import written
@@ -153,8 +152,8 @@ class AnthropicMessages:
         headers: Headers = []
         for family, limit in tightest(limits, FAMILIES).items():
             full, left, reset = NAMES[family]
-            headers += ((full, b"%d" % shown(limit.limit)), (left, b"%d" % shown(limit.remaining)))
-            if limit.reset_seconds < math.inf:
+            headers += ((full, figure(limit.limit)), (left, b"%d" % shown(limit.remaining)))
+            if limit.reset_seconds < INFINITE:
                 headers.append((reset, moment(seconds(at + limit.reset_seconds))))
         return headers
 

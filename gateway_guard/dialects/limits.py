@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import ceil, floor
 
 from gateway_guard.ports import LimitShown
 
 Headers = list[tuple[bytes, bytes]]
 
 # Structured fields hold integers of 15 digits.
-MOST = 999_999_999_999_999
+MOST = 999_999_999_999_999.0
+INFINITE = float("inf")
 
 
 def tightest(limits: Sequence[LimitShown], families: Mapping[str, str]) -> dict[str, LimitShown]:
@@ -28,13 +30,19 @@ def tightest(limits: Sequence[LimitShown], families: Mapping[str, str]) -> dict[
 
 def whole(value: float) -> int:
     """Rounded down into what a header may hold; not a number is nothing."""
-    if 0.0 <= value <= MOST:
-        return int(value)
-    return MOST if value > MOST else 0
+    if value < MOST:
+        return floor(value) if value > 0.0 else 0
+    return int(MOST) if value >= MOST else 0
 
 
 def seconds(value: float) -> int:
     """Rounded up: a client that comes back a moment early is refused again."""
-    if 0.0 <= value <= MOST:
-        return math.ceil(value)
-    return MOST if value > MOST else 0
+    if value < MOST:
+        return ceil(value) if value > 0.0 else 0
+    return int(MOST) if value >= MOST else 0
+
+
+@lru_cache(maxsize=1024)
+def figure(value: float) -> bytes:
+    """A limit as a header shows it: the same from answer to answer."""
+    return b"%d" % whole(value)

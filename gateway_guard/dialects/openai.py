@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from gateway_guard.dialects.limits import Headers, seconds, tightest, whole
+from gateway_guard.dialects.limits import INFINITE, Headers, figure, seconds, tightest, whole
 from gateway_guard.dialects.meter import Grammar, meter
 from gateway_guard.dialects.refusal import written
 from gateway_guard.ports import LimitShown, Meter
@@ -49,8 +48,8 @@ class OpenAI:
         headers: Headers = []
         for family, limit in tightest(limits, FAMILIES).items():
             full, left, reset = NAMES[family]
-            headers += ((full, b"%d" % whole(limit.limit)), (left, b"%d" % whole(limit.remaining)))
-            if limit.reset_seconds < math.inf:
+            headers += ((full, figure(limit.limit)), (left, b"%d" % whole(limit.remaining)))
+            if limit.reset_seconds < INFINITE:
                 headers.append((reset, duration(limit.reset_seconds)))
         return headers
 
@@ -67,7 +66,7 @@ def duration(wait: float) -> bytes:
     if wait > 59.999:
         return _long(seconds(wait))
     milliseconds = seconds(wait * 1000.0)
-    return f"{milliseconds / 1000:g}s".encode() if milliseconds >= 1000 else b"%dms" % milliseconds
+    return b"%gs" % (milliseconds / 1000) if milliseconds >= 1000 else b"%dms" % milliseconds
 
 
 @lru_cache(maxsize=1024)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-from gateway_guard.dialects.limits import Headers, seconds, whole
+from gateway_guard.dialects.limits import INFINITE, Headers, seconds, whole
 from gateway_guard.ports import LimitShown
 
 # The draft registers requests, content-bytes and concurrent-requests; the others are names of our own.
@@ -19,16 +18,16 @@ def fields(limits: Sequence[LimitShown]) -> Headers:
     """RateLimit-Policy and RateLimit for all of `limits`; nothing when there are none."""
     if not limits:
         return []
-    policies: list[str] = []
-    states: list[str] = []
+    policies: list[bytes] = []
+    states: list[bytes] = []
     for limit in limits:
         policy, name = _policy(limit.name, limit.limit, limit.window_seconds, limit.unit)
         policies.append(policy)
-        if limit.reset_seconds < math.inf:
-            states.append(f"{name};r={whole(limit.remaining)};t={seconds(limit.reset_seconds)}")
+        if limit.reset_seconds < INFINITE:
+            states.append(b"%b;r=%d;t=%d" % (name, whole(limit.remaining), seconds(limit.reset_seconds)))
         else:
-            states.append(f"{name};r={whole(limit.remaining)}")
-    return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(states).encode())]
+            states.append(b"%b;r=%d" % (name, whole(limit.remaining)))
+    return [(b"ratelimit-policy", b", ".join(policies)), (b"ratelimit", b", ".join(states))]
 
 
 def retry(wait: float, *, again: bool | None = None) -> Headers:
@@ -36,7 +35,7 @@ def retry(wait: float, *, again: bool | None = None) -> Headers:
     if again is None:
         again = wait <= PATIENCE
     asked = (b"x-should-retry", b"true" if again else b"false")
-    if not wait < math.inf:
+    if not wait < INFINITE:
         return [asked]
     milliseconds = max(1, seconds(wait * 1000.0))
     return [(b"retry-after", b"%d" % -(-milliseconds // 1000)), (b"retry-after-ms", b"%d" % milliseconds), asked]
@@ -49,8 +48,8 @@ def quoted(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _policy(name: str, limit: float, window: float, unit: str) -> tuple[str, str]:
+def _policy(name: str, limit: float, window: float, unit: str) -> tuple[bytes, bytes]:
     """The policy's item and its name, as the fields write them. They are the same from answer to answer."""
     shown = quoted(name)
     size = f"{shown};q={whole(limit)};w={seconds(window)}" if window > 0 else f"{shown};q={whole(limit)}"
-    return f"{size};qu={quoted(UNITS.get(unit, unit.replace('_', '-')))}", shown
+    return f"{size};qu={quoted(UNITS.get(unit, unit.replace('_', '-')))}".encode(), shown.encode()

@@ -5,27 +5,23 @@ Pure arithmetic on facts; everything that depends on the policy alone is worked 
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import structs
 
 from gateway_guard.decision import Action
 from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Asks, Identity, RequestFacts, Usage
-from gateway_guard.policy.model import Plan, Policy, QuotaRule, Rung
-from gateway_guard.quota import Charge, Quota
+from gateway_guard.policy.model import Plan, Policy, Rung
+from gateway_guard.policy.terms import Tariff, Terms
+from gateway_guard.quota import Bill, Figures, Part, figures_of
 from gateway_guard.signals.catalogue import SIGNALS
 from gateway_guard.view import Cluster, Standing, View
 
 if TYPE_CHECKING:
     import datetime
 
-MILLION = 1_000_000.0
-# Names of models come from callers: the tables kept for them are bounded.
-MODELS = 1000
 # Ordinal of 1970-01-01 in the proleptic Gregorian calendar.
 EPOCH = 719163
 # What the analyst concluded counts only when it knows from benign history what is usual.
@@ -33,28 +29,10 @@ FROM_VIEW = frozenset({"coordination", "harvest"})
 GRAVE = frozenset({"degrade", "deny"})
 # A plain integer: an enum's operators cost more than the charge.
 REASONING = int(Asks.REASONING)
-COUNTED = ("requests", "in_flight")
-# What a plan's scale applies to: everything else is the operator's or the organisation's own figure.
-PERSONAL = ("account", "account_model", "network")
-TOKEN_WEIGHTS = {"tokens": (1.0, 1.0, 0.0), "input_tokens": (1.0, 0.0, 0.0), "output_tokens": (0.0, 1.0, 0.0), "reasoning_tokens": (0.0, 0.0, 1.0)}
 
 
-Weights = tuple[float, float, float]
-
-
-class Term(msgspec.Struct, frozen=True):
-    """One quota as it applies to a plan and a model.
-
-    `counted`: the unit counts requests · `held`: what of a counted cost is given back · `asked`: reserve the caller's maximum, not a forecast ·
-    `weights` of an input, an output and a reasoning token in the unit.
-    """
-
-    quota: Quota
-    scale: float
-    counted: bool
-    held: float
-    asked: bool
-    weights: Weights
+# Tokens of the input; those of the output that are likely, and those to reserve where a quota reserves what is asked; whether there is reasoning.
+Need = tuple[float, float, float, int]
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -66,11 +44,8 @@ class Score(msgspec.Struct, frozen=True):
     would: Rung | None
 
 
-CALM = Score((), 0.0, None, None)
-
-
 class Rulebook:
-    """A compiled policy. Immutable but for a bounded table of the terms for each plan and model."""
+    """A compiled policy. Immutable but for a bounded table of the terms for each plan and model. `exempting`: somebody may be exempt."""
 
     def __init__(self, policy: Policy, digest: str, account_ids: Callable[[str], Sequence[str]], org_ids: Callable[[str], Sequence[str]]) -> None:
         self.policy = policy
@@ -81,13 +56,15 @@ class Rulebook:
         self._expected = float(policy.reservation.output)
         self._ladder = tuple(sorted(policy.ladder, key=lambda rung: rung.at))
         self._signals = tuple((name, SIGNALS[name], rule) for name, rule in sorted(policy.signals.items()) if rule.mode != "off")
-        self._quotas = tuple((_quota(name, rule), rule) for name, rule in policy.quotas.items())
-        self._pooled = {quota.name: _pooled(quota) for quota, _ in self._quotas if quota.name in policy.clusters.share and quota.per == "account"}
-        self._prices: dict[str, Weights] = {}
+        # Of an account of which the view holds nothing, the signals that speak from it are silent.
+        self._signals_alone = tuple(entry for entry in self._signals if entry[0] not in FROM_VIEW)
+        quiet = self._rung(0.0, (), None)
+        self._quiet = Score((), 0.0, quiet, quiet)
+        self._tariff = Tariff(policy)
         self._plans = {"": policy.plans.get(policy.default_plan, Plan()), **policy.plans}
-        self._terms: dict[tuple[str, str], tuple[Term, ...]] = {}
         self._exempt = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.accounts for ident in account_ids(name)}
         self._exempt_orgs = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.orgs for ident in org_ids(name)}
+        self.exempting = bool(self._exempt or self._exempt_orgs)
 
     def exemption(self, identity: Identity, at: float) -> str:
         """Id of the exemption that holds for this caller now, else empty."""
@@ -101,7 +78,7 @@ class Rulebook:
         """Weigh what the signals say and find the rung."""
         evidence: list[Evidence] = []
         total = shadow = 0.0
-        for name, signal, rule in self._signals:
+        for name, signal, rule in self._signals_alone if standing is None else self._signals:
             found = signal(facts, standing, view)
             if found is None:
                 continue
@@ -110,104 +87,59 @@ class Rulebook:
             if rule.mode == "enforce" and (view.calibrated or name not in FROM_VIEW):
                 total += weight
             shadow += weight
-        if not self._ladder:
-            return Score(tuple(evidence), total, None, None) if evidence else CALM
+        if not evidence and standing is None:
+            return self._quiet
         return Score(tuple(evidence), total, self._rung(total, evidence, standing), self._rung(max(total, shadow), evidence, standing))
 
-    def charges(self, facts: RequestFacts, *, forecast: float, scale: float) -> list[Charge]:
+    def charges(self, facts: RequestFacts, *, forecast: float, scale: float) -> Bill:
         """What the request asks of each quota that applies to it, cluster quotas aside."""
         identity = facts.identity
-        terms = self._terms.get((identity.plan, facts.model))
-        if terms is None:
-            terms = self._find_terms(identity.plan, facts.model)
-        scale *= self._trust(identity, facts.at)
-        out: list[Charge] = []
-        for term in terms:
-            quota = term.quota
-            subject = identity.account if quota.per == "account" else _subject(quota.per, facts)
-            if not subject:
-                continue
-            share = term.scale * scale if quota.per != "org" else term.scale
-            if term.counted:
-                # Scaling never shrinks a count below one request: that would deny, not limit.
-                out.append(Charge(subject, quota, 1.0, term.held, share if share * quota.burst >= 1.0 else 1.0 / quota.burst))
-            else:
-                out.append(self._token_charge(term, subject, facts, forecast, share))
-        return out
+        if identity.created_at:
+            scale *= self._trust(identity, facts.at)
+        asked = float(facts.ask_tokens)
+        likely = forecast or self._expected
+        if asked and asked < likely:
+            likely = asked
+        need = float(facts.input_tokens), likely, asked or likely, facts.asks & REASONING
+        parts = []
+        for terms in self._tariff.terms(identity.plan, facts.model):
+            subject = identity.account if terms.per == "account" else _subject(terms.per, facts)
+            if subject:
+                parts.append(_part(terms, subject, need, scale))
+        return Bill(tuple(parts))
 
-    def cluster_charges(self, charges: Sequence[Charge], cluster: Cluster) -> tuple[list[Charge], list[Charge]]:
-        """The cluster's charges beside the member's own `charges`, and the member's guaranteed minimum to use when the cluster is spent.
+    def cluster_charges(self, bill: Bill, cluster: Cluster) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        """The cluster's part beside the member's own `bill`, and the member's guaranteed minimum to use when the cluster is spent.
 
         A cluster of n shares `q * n^a` with a = 1 - confidence: one account's quota when surely one actor, n quotas when surely not.
         """
         members = max(1.0, float(cluster.size)) ** (1.0 - cluster.confidence)
         pooled, minimum = [], []
-        for charge in charges:
-            quotas = self._pooled.get(charge.quota.name) if charge.quota.per == "account" else None
-            if quotas is None:
-                continue
-            pooled.append(_at_least_one(Charge(cluster.id, quotas[0], charge.cost, charge.held, charge.scale * members, cluster.born)))
-            minimum.append(_at_least_one(Charge(charge.subject, quotas[1], charge.cost, charge.held, charge.scale * self.policy.clusters.minimum)))
-        return pooled, minimum
+        for part in bill.parts:
+            pool = _terms(part).pool
+            if pool is not None:
+                pooled.append(_shared(part, pool.lines, pool.shared, members, cluster))
+                minimum.append(_shared(part, pool.lines, pool.minimum, self.policy.clusters.minimum))
+        return tuple(pooled), tuple(minimum)
 
-    def actual(self, charge: Charge, model: str, usage: Usage) -> float:
-        """What the request really cost under `charge`'s quota."""
-        unit = charge.quota.unit
-        if unit == "requests":
-            return charge.cost
-        if unit == "in_flight":
-            return 0.0
-        given, output, reasoning = self._weights(unit, model)
-        return given * usage.input + output * usage.output + reasoning * usage.reasoning
-
-    def _token_charge(self, term: Term, subject: str, facts: RequestFacts, forecast: float, scale: float) -> Charge:
-        given, output, reasoning = term.weights
-        asked = facts.ask_tokens
-        expected = forecast or self._expected
-        if asked and (term.asked or asked < expected):
-            expected = float(asked)
-        sure = given * facts.input_tokens
-        cost = sure + output * expected + (reasoning * expected if facts.asks & REASONING else 0.0)
-        if not term.asked:
-            # A forecast may not make a request impossible that the quota could hold.
-            cost = max(sure, min(cost, term.quota.burst * scale))
-        return Charge(subject, term.quota, cost, cost - sure, scale)
-
-    def _weights(self, unit: str, model: str) -> Weights:
-        if unit != "money":
-            return TOKEN_WEIGHTS[unit]
-        known = self._prices.get(model)
-        if known is None:
-            prices = self.policy.prices
-            known = next(((p.input / MILLION, p.output / MILLION, 0.0) for pattern, p in prices.items() if fnmatch.fnmatchcase(model, pattern)), (0.0, 0.0, 0.0))
-            if len(self._prices) < MODELS:
-                self._prices[model] = known
-        return known
+    def settlement(self, bill: Bill, usage: Usage) -> Bill:
+        """What the request really cost, as changes to what was charged for it."""
+        given, output, reasoning = float(usage.input), float(usage.output), float(usage.reasoning)
+        parts = []
+        for part in bill.parts:
+            terms, costs = _terms(part), part.costs
+            changes = list(terms.returned)
+            for line, by_input, by_output, by_reasoning in terms.used:
+                changes[line] = by_input * given + by_output * output + by_reasoning * reasoning - costs[line]
+            parts.append(part.costing(changes))
+        return Bill(tuple(parts))
 
     def _trust(self, identity: Identity, at: float) -> float:
         plan = self._plans.get(identity.plan) or self._plans[""]
-        if plan.trust is None or not identity.created_at:
+        if plan.trust is None:
             return 1.0
         age = max(0.0, at - identity.created_at)
         return min(1.0, plan.trust.start + (1.0 - plan.trust.start) * age / plan.trust.over)
-
-    def _find_terms(self, plan: str, model: str) -> tuple[Term, ...]:
-        known = plan if plan in self.policy.plans else self.policy.default_plan
-        scale = (self.policy.plans.get(known) or self._plans[""]).scale
-        found = tuple(
-            self._term(quota, rule, scale, model)
-            for quota, rule in self._quotas
-            if (rule.plans is None or known in rule.plans) and (rule.models is None or any(fnmatch.fnmatchcase(model, m) for m in rule.models))
-        )
-        if len(self._terms) < MODELS:
-            self._terms[(plan, model)] = found
-        return found
-
-    def _term(self, quota: Quota, rule: QuotaRule, scale: float, model: str) -> Term:
-        counted = quota.unit in COUNTED
-        held = 1.0 if quota.unit == "in_flight" else 0.0
-        weights = (0.0, 0.0, 0.0) if counted else self._weights(quota.unit, model)
-        return Term(quota, scale if quota.per in PERSONAL else 1.0, counted, held, rule.reserve == "asked", weights)
 
     def _rung(self, total: float, evidence: Sequence[Evidence], standing: Standing | None) -> Rung | None:
         """The highest rung that the score reaches and the evidence may carry: beyond quotas, both columns and two independent families."""
@@ -238,16 +170,39 @@ def action_of(rung: Rung) -> Action:
     return Action[rung.do.upper()]
 
 
-def _quota(name: str, rule: QuotaRule) -> Quota:
-    limit = rule.limit
-    burst = limit.amount if rule.burst is None else rule.burst
-    rate = limit.amount / limit.window if limit.window else 0.0
-    return Quota(name, rate, burst, limit.unit, rule.per, limit.window)  # type: ignore[arg-type]
+def _part(terms: Terms, subject: str, need: Need, scale: float) -> Part:
+    """What one subject is asked."""
+    tokens, likely, asked, thinks = need
+    figures = terms.figures if scale == 1.0 or not terms.graded else _scaled(terms, scale, terms.figures.scales)
+    bursts = figures.bursts
+    costs, held = list(terms.costs), list(terms.held)
+    for line, given, output, whole in terms.thinking if thinks else terms.metered:
+        sure = given * tokens
+        cost = sure + output * (asked if whole else likely)
+        if cost > bursts[line] and not whole:
+            # A forecast may not make a request impossible that the quota could hold.
+            cost = max(sure, bursts[line])
+        costs[line] = cost
+        held[line] = cost - sure
+    return Part(subject, terms, figures, costs, held)
 
 
-def _pooled(quota: Quota) -> tuple[Quota, Quota]:
-    """The bucket that a cluster shares, and the one that keeps a member's minimum."""
-    return structs.replace(quota, per="cluster"), structs.replace(quota, name=f"{quota.name}.minimum")
+def _shared(part: Part, lines: Sequence[int], terms: Terms, scale: float, cluster: Cluster | None = None) -> Part:
+    """Some lines of `part`, asked of other buckets: the account's own, or those of a `cluster`."""
+    figures = _scaled(terms, scale, [part.figures.scales[line] for line in lines])
+    subject, opened = (part.subject, 0.0) if cluster is None else (cluster.id, cluster.born)
+    return Part(subject, terms, figures, [part.costs[line] for line in lines], [part.held[line] for line in lines], opened)
+
+
+def _scaled(terms: Terms, scale: float, scales: Sequence[float]) -> Figures:
+    """The figures of `terms` at `scale` times `scales`."""
+    return figures_of(terms.quotas, scale, [max(whole * scale, least) for whole, least in zip(scales, terms.least, strict=True)])
+
+
+def _terms(part: Part) -> Terms:
+    """The terms of a part that this rulebook has made."""
+    assert isinstance(part.lines, Terms)  # noqa: S101 - for the type checker
+    return part.lines
 
 
 def _subject(per: str, facts: RequestFacts) -> str:
@@ -263,14 +218,6 @@ def _subject(per: str, facts: RequestFacts) -> str:
     if per == "plan":
         return identity.plan or "default"
     return identity.account if identity.anonymous else ""
-
-
-def _at_least_one(charge: Charge) -> Charge:
-    """Scaling never shrinks a count below one request: that would deny, not limit."""
-    burst = charge.quota.burst * charge.scale
-    if charge.quota.unit not in COUNTED or burst >= 1.0:
-        return charge
-    return structs.replace(charge, scale=1.0 / charge.quota.burst)
 
 
 def _midnight_after(day: datetime.date) -> float:

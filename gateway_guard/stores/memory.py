@@ -1,9 +1,13 @@
 """Debts in this process's memory: bounded, lossless in expiry, and tighter (never more generous) when full.
 
-Theory of operation. A subject owns one row of doubles: `[forecast, level, at, level, at, ...]`, a pair for each quota name that was ever
-charged to subjects of its kind. A row whose levels have all drained says nothing that an absent row does not say, so a clock hand that moves two rows for each
-new subject can drop it without loss. When the cap is reached and nothing has drained, new subjects share one overflow row of their kind:
-together they get what one of them would have had. (An LRU would forget debts instead, and an attacker with many keys could make it forget his own.)
+Theory of operation. A subject owns one row of doubles: `[forecast, latest, level, since, level, since, ...]`, a pair for each quota name that was ever
+charged to subjects of its kind. Rows are kept packed, as bytes: a third of what Python's own floats take, and nothing for the garbage collector to
+walk through. A call unpacks the rows that it touches into drafts, works on these, and packs them again only when every charge fits: that is
+what makes a spend all or none. Time never runs back in a row: a call that comes with an earlier `at` is worked out as of the row's `latest`.
+
+A row whose levels have all drained says nothing that an absent row does not say, so a clock hand that moves two rows for each new subject can
+drop it without loss. When the cap is reached and nothing has drained, new subjects share one overflow row of their kind: together they get
+what one of them would have had. (An LRU would forget debts instead, and an attacker with many keys could make it forget his own.)
 
 Every call is atomic because none of them awaits.
 """
@@ -11,42 +15,59 @@ Every call is atomic because none of them awaits.
 from __future__ import annotations
 
 import math
-from array import array
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from struct import Struct
 
-from gateway_guard.quota import SPECK, Charge, Spend, drained
+from gateway_guard.quota import SPECK, Bill, Charges, Figures, Lines, Part, Spend, billed, drained
 
 # The kind's shared row once the store is full. Subjects are hex digests or policy names, so none can be called this.
 OVERFLOW = "\0overflow"
 SWEEP = 2
 FORECAST_WEIGHT = 0.1
+FORECAST = Struct("d")
+# Where `latest` is in a row, and where the first level is.
+LATEST, FIRST = 1, 2
+# Expiries of holds that are settled are dropped when there are so many more of them than of others.
+STALE = 1000
+# Where a line's level and its time are in a row, with the line's rate and burst.
+Slot = tuple[int, int, int, float, float]
+# A charge that goes over its burst, and how long until it would fit.
+Over = tuple[int, float]
+# Slots are remembered for so many lines; a policy has a few for each plan.
+REMEMBERED = 1000
 
 
 class _Kind:
     """All rows of one kind of subject (account, org, cluster, ...)."""
 
-    __slots__ = ("hand", "rates", "rows", "slots")
+    __slots__ = ("_places", "codec", "hand", "least", "rows", "slots", "slowest", "width")
 
     def __init__(self) -> None:
-        self.rows: dict[str, array[float]] = {}
-        self.slots: dict[str, int] = {}
-        self.rates: list[float] = []
+        self.rows: dict[str, bytes] = {}
         self.hand: deque[str] = deque()
+        self.codec = Struct(f"{FIRST}d")
+        self.width = self.codec.size
+        self.slots: dict[Lines, tuple[Slot, ...]] = {}
+        self.slowest: list[float] = []
+        self.least = 1.0
+        self._places: dict[str, int] = {}
 
-    def slot(self, name: str, rate: float) -> int:
-        """Index of the level of quota `name`; remembers the slowest rate, which decides when a row has surely drained."""
-        index = self.slots.get(name)
-        if index is None:
-            index = self.slots[name] = 1 + 2 * len(self.slots)
-            self.rates.append(rate)
-        elif rate < self.rates[index >> 1]:
-            self.rates[index >> 1] = rate
-        return index
+    def learn(self, lines: Lines) -> None:
+        """Give each line its place. The slowest rate of a place is remembered, since only with that one a row has surely drained."""
+        figures = zip(lines.quotas, lines.figures.rates, lines.figures.bursts, strict=True)
+        places = [(self._place(quota.name, rate), rate, burst) for quota, rate, burst in figures]
+        self.slots[lines] = tuple((line, place, place + 1, rate, burst) for line, (place, rate, burst) in enumerate(places))
 
-    def is_drained(self, row: array[float], at: float) -> bool:
-        return not any(drained(row[i], row[i + 1], at, self.rates[i >> 1]) for i in range(1, len(row), 2))
+    def unpacked(self, row: bytes) -> list[float]:
+        """The row's numbers, those of quotas that came later included."""
+        return list(self.codec.unpack(row.ljust(self.width, b"\0")))
+
+    def is_drained(self, row: bytes, at: float) -> bool:
+        values = self.unpacked(row)
+        levels = zip(values[FIRST::2], values[FIRST + 1 :: 2], self.slowest, strict=True)
+        return not any(drained(level, since, at, rate * self.least) for level, since, rate in levels)
 
     def sweep(self, at: float, steps: int) -> None:
         """Move the hand; drop what has drained."""
@@ -59,9 +80,20 @@ class _Kind:
         if OVERFLOW in self.rows and self.is_drained(self.rows[OVERFLOW], at):
             del self.rows[OVERFLOW]
 
+    def _place(self, name: str, rate: float) -> int:
+        place = self._places.get(name)
+        if place is None:
+            place = self._places[name] = FIRST + 2 * len(self._places)
+            self.slowest.append(rate)
+            self.codec = Struct(f"{place + 2}d")
+            self.width = self.codec.size
+        number = (place - FIRST) >> 1
+        self.slowest[number] = min(self.slowest[number], rate)
+        return place
 
-_NO_KIND = _Kind()
-Place = tuple[_Kind, "array[float] | None", int]
+
+# A row that is worked on: its kind and subject, its numbers, and whether there was none yet.
+Draft = tuple[_Kind, str, list[float], bool]
 
 
 class MemoryStore:
@@ -69,163 +101,170 @@ class MemoryStore:
 
     def __init__(self, cap: int = 1_000_000) -> None:
         self._cap = cap
-        self._kinds: dict[str, _Kind] = {}
+        self._kinds: defaultdict[str, _Kind] = defaultdict(_Kind)
+        self._accounts = self._kinds["account"].rows
         self._size = 0
         self._opened = 0
-        self._holds: dict[str, tuple[float, tuple[Charge, ...]]] = {}
+        self._due = -math.inf
+        self._holds: dict[str, tuple[float, Bill]] = {}
         self._expiries: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return self._size
 
-    async def spend(self, charges: Sequence[Charge], at: float, *, patience: float = 0.0, hold: str = "", until: float = 0.0) -> Spend:
+    async def spend(self, charges: Charges, at: float, *, patience: float = 0.0, hold: str = "", until: float = 0.0) -> Spend:
         """See `ports.Store.spend`."""
-        if self._expiries:
-            self._expire(at)
-        if self._opened or self._size >= self._cap:
+        if at >= self._due:
             self._tend(at)
-        places, levels = self._find(charges, at)
-        short, slow, longest, delay = -1, -1, 0.0, 0.0
-        for index, charge in enumerate(charges):
-            cost = charge.cost
-            burst = charge.quota.burst * charge.scale
-            over = levels[index] + cost - burst
-            if over > SPECK:
-                rate = charge.quota.rate * charge.scale
-                wait = over / rate if rate > 0.0 and cost <= burst + SPECK else math.inf
-                if wait > patience:
-                    if wait > longest:
-                        short, longest = index, wait
-                elif wait > delay:
-                    slow, delay = index, wait
-        if short >= 0:
-            return Spend(False, longest, short, tuple(levels))
-        self._commit(charges, places, levels, at)
+        bill = charges if type(charges) is Bill else billed(charges)
+        drafts, levels, over = self._work(bill, at)
+        short, wait = -1, 0.0
+        if over:
+            short, wait = max(over, key=lambda found: found[1])
+            if wait > patience:
+                return Spend(False, wait, short, self._owed(bill, at))
+        self._keep(drafts)
         if hold:
-            self._hold(hold, until, charges)
-        return Spend(True, delay, slow, tuple(levels))
+            self._holds[hold] = (until, bill)
+            heappush(self._expiries, (until, hold))
+            self._due = until if until < self._due else self._due
+        return Spend(True, wait, short, tuple(levels))
 
-    async def adjust(self, charges: Sequence[Charge], at: float, *, hold: str = "") -> None:
+    async def adjust(self, charges: Charges, at: float, *, hold: str = "") -> None:
         """See `ports.Store.adjust`."""
-        if self._expiries:
-            self._expire(at)
-        if self._opened or self._size >= self._cap:
+        if at >= self._due:
             self._tend(at)
+        bill = charges if type(charges) is Bill else billed(charges)
         # A hold that has expired was already given back: what it held must not be given back a second time.
         if hold and self._holds.pop(hold, None) is None:
-            charges = [Charge(c.subject, c.quota, c.cost + c.held, 0.0, c.scale, c.opened) for c in charges]
-        places, levels = self._find(charges, at)
-        self._commit(charges, places, levels, at)
+            bill = Bill(tuple(part.costing([cost + held for cost, held in zip(part.costs, part.held, strict=True)]) for part in bill.parts))
+        self._keep(self._work(bill, at)[0])
+        if len(self._expiries) > STALE + 2 * len(self._holds):
+            self._drop_stale()
 
-    async def peek(self, charges: Sequence[Charge], at: float) -> tuple[float, ...]:
+    async def peek(self, charges: Charges, at: float) -> tuple[float, ...]:
         """See `ports.Store.peek`."""
-        self._expire(at)
-        return tuple(self._find(charges, at)[1])
+        self._tend(at)
+        return self._owed(billed(charges), at)
 
     def forecast(self, account: str) -> float:
         """Decayed mean of the account's output tokens; 0 when nothing is known."""
-        kind = self._kinds.get("account")
-        row = kind.rows.get(account) if kind else None
-        return row[0] if row is not None else 0.0
+        row = self._accounts.get(account)
+        return 0.0 if row is None else FORECAST.unpack_from(row)[0]
 
     def observe(self, account: str, output: float) -> None:
         """Learn what a request really used. Accounts without a row are not remembered."""
-        kind = self._kinds.get("account")
-        row = kind.rows.get(account) if kind else None
+        row = self._accounts.get(account)
         if row is not None:
-            row[0] = output if row[0] == 0.0 else row[0] + FORECAST_WEIGHT * (output - row[0])
+            known: float = FORECAST.unpack_from(row)[0]
+            mean = known + FORECAST_WEIGHT * (output - known) if known else output
+            self._accounts[account] = FORECAST.pack(mean) + row[FORECAST.size :]
 
-    def _find(self, charges: Sequence[Charge], at: float) -> tuple[list[Place], list[float]]:
-        """For each charge its place (row and index in it, no row yet for a new subject) and its level at `at`."""
-        places: list[Place] = []
+    def _work(self, bill: Bill, at: float) -> tuple[list[Draft], list[float], list[Over]]:
+        """Add all charges to drafts of their rows. Returns the drafts, the levels, and what goes over its burst."""
+        drafts: list[Draft] = []
         levels: list[float] = []
-        per = subject = ""
-        kind, row = _NO_KIND, None
-        for charge in charges:
-            quota = charge.quota
-            if quota.per != per or charge.subject != subject:
-                per, subject = quota.per, charge.subject
-                kind = self._kinds.get(per) or self._kinds.setdefault(per, _Kind())
-                row = kind.rows.get(subject)
-            rate = quota.rate * charge.scale
-            index = kind.slots.get(quota.name)
-            if index is None or rate < kind.rates[index >> 1]:
-                index = kind.slot(quota.name, rate)
-            places.append((kind, row, index))
-            if row is None:
-                levels.append(self._opening(kind, charge, index, at))
-                continue
-            if index >= len(row):
-                row.extend((0.0,) * (index + 2 - len(row)))
-            level = row[index]
-            if level:
-                gone = at - row[index + 1]
-                if gone > 0.0:
-                    level -= rate * gone
-                    if level <= SPECK:
-                        level = 0.0
-            levels.append(level)
-        return places, levels
+        over: list[Over] = []
+        for part in bill.parts:
+            lines, costs = part.lines, part.costs
+            kind = self._kinds[lines.per]
+            slots: Sequence[Slot] | None = kind.slots.get(lines)
+            if slots is None:
+                self._learn(bill)
+                return self._work(bill, at)
+            if part.figures is not lines.figures:
+                slots = _scaled(slots, part.figures, kind)
+            values = self._draft(drafts, kind, slots, part)
+            now = values[LATEST] = at if at > values[LATEST] else values[LATEST]
+            for line, place, since, rate, burst in slots:
+                level = values[place] - rate * (now - values[since])
+                if level < SPECK:
+                    level = 0.0
+                values[place] = level = level + costs[line]
+                values[since] = now
+                levels.append(level)
+                if level - burst > SPECK:
+                    fits = rate > 0.0 and costs[line] <= burst + SPECK
+                    over.append((len(levels) - 1, (level - burst) / rate if fits else math.inf))
+        return drafts, levels, over
 
-    def _opening(self, kind: _Kind, charge: Charge, index: int, at: float) -> float:
-        """The level of a subject that has no row."""
-        rate = charge.quota.rate * charge.scale
-        if charge.opened:
-            return drained(charge.quota.burst * charge.scale, charge.opened, at, rate)
-        shared = kind.rows.get(OVERFLOW)
-        return drained(shared[index], shared[index + 1], at, rate) if shared is not None and index < len(shared) else 0.0
+    def _owed(self, bill: Bill, at: float) -> tuple[float, ...]:
+        """The levels without the charges."""
+        free = Bill(tuple(part.costing([0.0] * len(part.costs)) for part in bill.parts))
+        return tuple(self._work(free, at)[1])
 
-    def _commit(self, charges: Sequence[Charge], places: Sequence[Place], levels: list[float], at: float) -> None:
-        """Add the costs; `levels` become what is owed then."""
-        for i, charge in enumerate(charges):
-            kind, row, index = places[i]
-            if row is None:
-                row = kind.rows.get(charge.subject) or self._open(kind, charge.subject)
-                if index >= len(row):
-                    row.extend((0.0,) * (index + 2 - len(row)))
-            level = levels[i] = levels[i] + charge.cost
-            row[index] = level if level > SPECK else 0.0
-            if at > row[index + 1]:
-                row[index + 1] = at
+    def _draft(self, drafts: list[Draft], kind: _Kind, slots: Sequence[Slot], part: Part) -> list[float]:
+        """The draft of the part's row; one for each row, however the parts are mixed."""
+        subject, fresh = part.subject, False
+        row = kind.rows.get(subject)
+        if row is None:
+            fresh = self._size + len(drafts) < self._cap
+            subject = subject if fresh else OVERFLOW
+            row = kind.rows.get(OVERFLOW, b"")
+        if drafts:
+            for known, name, values, _ in drafts:
+                if name == subject and known is kind:
+                    return values
+        values = list(kind.codec.unpack(row)) if len(row) == kind.width else kind.unpacked(row)
+        if fresh and part.opened:
+            _open_full(values, slots, part.opened)
+        drafts.append((kind, subject, values, fresh))
+        return values
 
-    def _open(self, kind: _Kind, subject: str) -> array[float]:
-        if self._size >= self._cap:
-            subject = OVERFLOW
-            row = kind.rows.get(subject)
-            if row is not None:
-                return row
-        # Whoever spent from the overflow row takes its debt along into a row of his own.
-        shared = kind.rows.get(OVERFLOW)
-        row = array("d", shared) if shared is not None else array("d", (0.0,) * (1 + 2 * len(kind.slots)))
-        kind.rows[subject] = row
-        if subject is not OVERFLOW:
-            kind.hand.append(subject)
-            self._size += 1
-            self._opened += 1
-        return row
+    def _keep(self, drafts: list[Draft]) -> None:
+        """Make the drafts the rows."""
+        for kind, subject, values, fresh in drafts:
+            kind.rows[subject] = kind.codec.pack(*values)
+            if fresh:
+                kind.hand.append(subject)
+                self._size += 1
+                self._opened += 1
+                self._due = -math.inf
+
+    def _learn(self, bill: Bill) -> None:
+        """Places for all lines of `bill`, before any row is unpacked: so all drafts have room for all."""
+        for part in bill.parts:
+            kind = self._kinds[part.lines.per]
+            if len(kind.slots) > REMEMBERED:
+                kind.slots.clear()
+            kind.learn(part.lines)
 
     def _tend(self, at: float) -> None:
-        """Move the clock hands on, two rows for each that was opened. Only before rows are looked up: a row that is in use must not be dropped."""
-        steps, self._opened = SWEEP * max(1, self._opened), 0
-        for kind in self._kinds.values():
-            before = len(kind.hand)
-            kind.sweep(at, steps)
-            self._size += len(kind.hand) - before
-
-    def _hold(self, hold: str, until: float, charges: Sequence[Charge]) -> None:
-        held = tuple(c for c in charges if c.held)
-        if held:
-            self._holds[hold] = (until, held)
-            heappush(self._expiries, (until, hold))
-
-    def _expire(self, at: float) -> None:
-        """Give back what expired reservations hold, as of the moment of expiry."""
+        """What is due: expired holds come back, and the clock hands move two rows for each that was opened."""
         while self._expiries and self._expiries[0][0] <= at:
-            until, hold = heappop(self._expiries)
-            known = self._holds.get(hold)
-            if known is None or known[0] != until:
-                continue
+            self._expire(*heappop(self._expiries))
+        if self._opened or self._size >= self._cap:
+            steps, self._opened = SWEEP * max(1, self._opened), 0
+            for kind in self._kinds.values():
+                before = len(kind.hand)
+                kind.sweep(at, steps)
+                self._size += len(kind.hand) - before
+        # A full store looks for room at every call.
+        self._due = -math.inf if self._size >= self._cap else self._expiries[0][0] if self._expiries else math.inf
+
+    def _expire(self, until: float, hold: str) -> None:
+        """Give back what a reservation holds, as of the moment of its expiry, unless it was settled or made anew."""
+        known = self._holds.get(hold)
+        if known is not None and known[0] == until:
             del self._holds[hold]
-            back = [Charge(c.subject, c.quota, -c.held, 0.0, c.scale, c.opened) for c in known[1]]
-            places, levels = self._find(back, until)
-            self._commit(back, places, levels, until)
+            back = Bill(tuple(part.costing([-held for held in part.held]) for part in known[1].parts))
+            self._keep(self._work(back, until)[0])
+
+    def _drop_stale(self) -> None:
+        """Forget the expiries of holds that were settled: they would fill the memory for as long as a hold may last."""
+        self._expiries = [(until, hold) for hold, (until, _) in self._holds.items()]
+        heapify(self._expiries)
+
+
+def _open_full(values: list[float], slots: Sequence[Slot], opened: float) -> None:
+    """A bucket that is not known was full when it was opened: no free burst for a new cluster, and forgetting a drained one loses nothing."""
+    for _, place, since, rate, burst in slots:
+        if drained(values[place], values[since], opened, rate) < burst:
+            values[place], values[since] = burst, opened
+
+
+def _scaled(slots: Sequence[Slot], figures: Figures, kind: _Kind) -> list[Slot]:
+    """The slots at other figures than their lines' own."""
+    if 0.0 < figures.scale < kind.least:
+        kind.least = figures.scale
+    return [(line, place, since, figures.rates[line], figures.bursts[line]) for line, place, since, _, _ in slots]
