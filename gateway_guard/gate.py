@@ -4,9 +4,9 @@ Theory of operation. The gate holds two references, the rulebook and the view; e
 reload or a new view never splits a decision. It learns nothing itself: debts live in the store, conclusions in the view. All of
 its numbers come from `facts.at` and the store, so the same facts in the same order give the same decisions anywhere.
 
-A decision spends in one atomic step from every quota that applies, the cluster's included; a refused request spends nothing. What a request will use is not known
-before it ran: the spend reserves a forecast, and `settle` corrects it to the truth. Between the two the debts can be too small by at most
-(truth - reservation) of the requests in flight, which is the bound on overspending; `reserve: asked` makes it zero.
+A decision spends in one atomic step from every quota that applies, the cluster's included; a refused request spends nothing. What a request
+will use is not known before it ran: the spend reserves a forecast, and `settle` corrects it to the truth. Between the two the debts can be too
+small by at most (truth - reservation) of the requests in flight, which is the bound on overspending; `reserve: asked` makes it zero.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class Gate:
             policy=self.rules.digest,
         )
 
-    def _conclude(self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, result: Spending) -> Decision:
+    def _conclude(  # noqa: PLR0917 - one call, on the request's way
+        self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None, exempt: str, result: Spending
+    ) -> Decision:
         spend, paid, shadow = result
         limited = Action.ALLOW if spend.ok and not spend.wait else Action.THROTTLE
         would = limited if shadow is None else Action.THROTTLE

@@ -67,7 +67,7 @@ class Intake:
         """Somebody who could not be identified and goes on all the same: known by the network."""
         return Identity(self._pseudonyms.text("network", prefix(client)), plan=self._strangers, anonymous=True)
 
-    def facts(self, ident: str, at: float, identity: Identity, network: int, dialect: Dialect, reading: Reading) -> RequestFacts:
+    def facts(self, ident: str, at: float, identity: Identity, network: int, dialect: Dialect, reading: Reading) -> RequestFacts:  # noqa: PLR0917 - one call, on the request's way
         """The facts without the fingerprint, which costs more than all the rest and is taken off the request's way."""
         return RequestFacts(
             id=ident,
@@ -88,7 +88,7 @@ class Intake:
             return facts
         return structs.replace(facts, fingerprint=self._fingerprinter.take(reading, headers))
 
-    def recorded(
+    def recorded(  # noqa: PLR0917 - the fields of an exchange, in the order of its log
         self,
         ident: str,
         at: float,

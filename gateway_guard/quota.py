@@ -150,10 +150,8 @@ def balance(charge: Charge, level: float) -> Balance:
     """Where the bucket of `charge` stands with `level` owed, and when the same cost would fit."""
     rate, burst = charge.quota.rate * charge.scale, charge.quota.burst * charge.scale
     room, cost = burst - level, charge.cost
-    if cost <= room + SPECK:
-        wait = 0.0
-    else:
-        wait = (cost - room) / rate if rate > 0.0 and cost <= burst + SPECK else math.inf
+    possible = rate > 0.0 and cost <= burst + SPECK
+    wait = 0.0 if cost <= room + SPECK else (cost - room) / rate if possible else math.inf
     return Balance(level, room if room > 0.0 else 0.0, wait)
 
 

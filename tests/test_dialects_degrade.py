@@ -10,6 +10,8 @@ from gateway_guard.dialects.degrade import degrade
 
 ALL = ("logprobs", "choices", "reasoning")
 THOUGHT = [{"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "s"}]}]
+EXTRAS = ["reasoning.encrypted_content", "message.output_text.logprobs"]
+CARRIES_THOUGHT: dict[str, Any] = {"max_tokens": 9, "thinking": {"type": "enabled"}, "messages": THOUGHT}
 
 
 @pytest.mark.parametrize(
@@ -23,13 +25,13 @@ THOUGHT = [{"role": "assistant", "content": [{"type": "thinking", "thinking": "t
         ("openai.completions", {"max_tokens": 9, "best_of": 4, "logprobs": 3}, {"max_tokens": 9}, ("logprobs", "n")),
         (
             "openai.responses",
-            {"max_output_tokens": 9, "reasoning": {"effort": "high", "summary": "detailed"}, "include": ["reasoning.encrypted_content", "message.output_text.logprobs", "x"]},
+            {"max_output_tokens": 9, "reasoning": {"effort": "high", "summary": "detailed"}, "include": [*EXTRAS, "x"]},
             {"max_output_tokens": 9, "reasoning": {"effort": "low"}, "include": ["x"]},
             ("logprobs", "reasoning_effort=low", "reasoning"),
         ),
         ("openai.embeddings", {"input": "x"}, {"input": "x"}, ()),
         ("anthropic.messages", {"max_tokens": 9, "thinking": {"type": "enabled", "budget_tokens": 1024}}, {"max_tokens": 9}, ("thinking=off",)),
-        ("anthropic.messages", {"max_tokens": 9, "thinking": {"type": "enabled"}, "messages": THOUGHT}, {"max_tokens": 9, "thinking": {"type": "enabled"}, "messages": THOUGHT}, ()),
+        ("anthropic.messages", CARRIES_THOUGHT, CARRIES_THOUGHT, ()),
     ],
 )  # fmt: skip
 def test_less_is_asked(dialect: str, body: dict[str, Any], expected: dict[str, Any], changes: tuple[str, ...]) -> None:

@@ -67,8 +67,8 @@ class Exchange:
         """Guard one request to `app`."""
         if not await self._read():
             return
-        facts, reading = self._facts, self._reading
-        assert facts is not None and reading is not None  # noqa: S101 - for the type checker; `_read` said so
+        facts = self._facts
+        assert facts is not None  # noqa: S101 - for the type checker; `_read` said so
         decision = self._decision = await self._engine.gate.decide(facts)
         self._ticket = self._engine.decided(decision)
         if not self._ticket:
@@ -257,10 +257,8 @@ class Exchange:
         path = self._scope["path"]
         # Hidden here, where it is known who the peer was and what was believed of its headers.
         headers = self._engine.intake.identifier.hide(self._headers, self._peer, facts.identity)
-        recording = Recording(
-            self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, self._status, self._first, usage, None, ending, held
-        )
-        self._engine.ended(recording)
+        how = (self._status, self._first, usage, None, ending, held)
+        self._engine.ended(Recording(self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, *how))
 
     def _usage(self) -> Usage | None:
         return self._meter.usage() if self._meter is not None else None

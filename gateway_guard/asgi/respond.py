@@ -101,7 +101,8 @@ def message(decision: Decision) -> str:
         return f"Rate limit reached. Decision {decision.id}."
     charge, room = found
     quota, burst = charge.quota, charge.quota.burst * charge.scale
-    head = f"Rate limit reached for {quota.unit.replace('_', ' ')} (quota {quota.name}): limit {_figure(burst)}, left {_figure(room)}, asked {_figure(charge.cost)}."
+    figures = f"limit {_figure(burst)}, left {_figure(room)}, asked {_figure(charge.cost)}"
+    head = f"Rate limit reached for {quota.unit.replace('_', ' ')} (quota {quota.name}): {figures}."
     if math.isfinite(decision.wait):
         return f"{head} Try again in {decision.wait:.3g} s. Decision {decision.id}."
     return f"{head} This request is larger than the quota can ever hold: make it smaller. Decision {decision.id}."

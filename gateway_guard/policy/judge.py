@@ -148,7 +148,7 @@ class Rulebook:
         for rung in reversed(self._ladder):
             if total < rung.at:
                 continue
-            if rung.do in GRAVE and not (len(families) >= 2 and FROM_VIEW <= names):
+            if rung.do in GRAVE and not (len(families) >= 2 and names >= FROM_VIEW):
                 continue
             return rung
         return None
