@@ -65,8 +65,8 @@ def _found(cluster: Cluster, members: list[str]) -> Found:
     )
 
 
-def table(clusters: list[Found], *, calibrated: bool) -> Table:
-    """One line a cluster, and below it what speaks for it."""
+def table(clusters: list[Found], *, calibrated: bool, sentences: int | None = None) -> Table:
+    """A row for each cluster, with what speaks for it: all sentences, or the first few."""
     title = "Accounts that act as one" + ("" if calibrated else " (recorded only: there is no calibration)")
     out = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in ("cluster", "accounts", "confidence", "share"):
@@ -75,7 +75,7 @@ def table(clusters: list[Found], *, calibrated: bool) -> Table:
     out.add_column("harvest", justify="right")
     out.add_column("evidence", overflow="fold")
     for one in clusters:
-        says = "\n".join(piece.says for piece in one.evidence) or ", ".join(one.families)
+        says = "\n".join(piece.says for piece in one.evidence[:sentences]) or ", ".join(one.families)
         quotas = f"{one.share:g} of {one.size}"
         out.add_row(one.id, f"{one.size:,}", f"{one.confidence:.1%}", quotas, f"{one.coordination:+.1f}", f"{one.harvest:+.1f}", says)
     return out

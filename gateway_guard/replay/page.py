@@ -15,6 +15,7 @@ from gateway_guard.replay.report import Group, QuotaUse, Report, Tokens
 
 BAR = 20
 CLUSTERS = 8
+SENTENCES = 2
 MEANING = {
     "allow": "served at once",
     "throttle": "delayed, or refused with a time to come back",
@@ -34,7 +35,7 @@ def page(report: Report) -> RenderableType:
     if report.top:
         parts += ["", _top(report)]
     if report.clusters:
-        parts += ["", clusters.table(report.clusters[:CLUSTERS], calibrated=bool(report.calibrated))]
+        parts += ["", clusters.table(report.clusters[:CLUSTERS], calibrated=bool(report.calibrated), sentences=SENTENCES)]
         if len(report.clusters) > CLUSTERS:
             parts.append(Text(f"... and {len(report.clusters) - CLUSTERS} more: `gateway-guard clusters REPORT` shows all.", style="dim"))
     parts += ["", *_notes(report)]
