@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
+import msgspec
 from msgspec import structs
 
 from gateway_guard.dialects import DIALECTS
@@ -27,7 +27,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 Passes = Callable[[RequestError], bool]
 
 
-class Understood(NamedTuple):
+class Understood(msgspec.Struct, frozen=True):
     """A body's reading, and the bytes that say exactly that to whoever reads them next."""
 
     reading: Reading
@@ -78,7 +78,7 @@ class Intake:
             network=network,
             input_tokens=reading.input_tokens,
             ask_tokens=reading.ask_tokens,
-            asks=int(reading.asks),
+            asks=reading.asks,
             turns=len(reading.turns),
         )
 
@@ -140,5 +140,9 @@ def by_size(raw: bytes) -> Reading:
 
 def content_coding(headers: Headers) -> str:
     """The request's content coding, empty for none; several headers or codings are joined and so refused later."""
-    found = b",".join(value.strip() for name, value in headers if name == b"content-encoding").lower()
-    return "" if found in (b"", b"identity") else found.decode("latin-1")
+    found = b""
+    for name, value in headers:
+        if name == b"content-encoding":
+            found += b"," + value.strip()
+    coding = found[1:].lower()
+    return "" if coding in (b"", b"identity") else coding.decode("latin-1")

@@ -1,14 +1,13 @@
 """Turns events, off to the side, into views. Sans-I/O: no clock, no randomness; the same events give the same views, byte for byte.
 
-    analyst.observe(event)            on each event: copies integers, microseconds
-    snapshot = analyst.cut(at)        references only
-    view = conclude(snapshot)         pure; may run in a thread while events go on
-    analyst.adopt(view)               what was concluded becomes the state that the next snapshot builds on
+analyst.observe(event)            on each event: copies integers, microseconds
+snapshot = analyst.cut(at)        references only
+view = conclude(snapshot)         pure; may run in a thread while events go on
+analyst.adopt(view)               what was concluded becomes the state that the next snapshot builds on
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -87,9 +86,7 @@ class Analyst:
         self._held.append(self._journal)
         self._journal = Journal()
         self._at = max(self._at, at or 0.0)
-        self._out = Snapshot(
-            self._at, self._profiles, tuple(self._held), self._names, len(self._names), self._view, self._settings, self._calibration
-        )
+        self._out = Snapshot(self._at, self._profiles, tuple(self._held), self._names, len(self._names), self._view, self._settings, self._calibration)
         return self._out
 
     def adopt(self, view: View) -> None:

@@ -158,7 +158,7 @@ def _beyond(scores: list[float], sizes: list[int], accounts: int, budget: float)
     scale = (sum(upper) + _PRIOR) / (len(upper) + _PRIOR)
     expected = len(scores) / 2 * float(np.mean(sizes))
     out = middle + scale * float(np.log(max(expected / max(budget * accounts, 1e-9), 1.0)))
-    return max(out, max(scores))
+    return max(out, *scores)
 
 
 def usual_conduct(profiles: Profiles, benign: Flags, half_life: float) -> tests.Norms:

@@ -92,7 +92,8 @@ def decode(raw: bytes) -> Calibration:
     """The calibration in a file, or UsageError."""
     try:
         file = msgspec.json.decode(raw, type=_File)
-        reference = Reference(_column(file.tokens), _column(file.sharers).astype(np.int64), file.accounts, _column(file.pairs), _column(file.together).astype(np.int64), file.ties)
+        sharers, together = _column(file.sharers).astype(np.int64), _column(file.together).astype(np.int64)
+        reference = Reference(_column(file.tokens), sharers, file.accounts, _column(file.pairs), together, file.ties)
     except (msgspec.DecodeError, ValueError) as error:
         raise UsageError(f"the calibration cannot be read ({error}): make it again with `gateway-guard calibrate`") from None
     if file.version != VERSION:

@@ -73,7 +73,9 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """`label` a cluster's number for each account, -1 for none · `evidence` log-odds of each account by family, for its cluster · `weights` by which they were found."""
+    """`label` a cluster's number for each account, -1 for none · `evidence` log-odds of each account by family, for its cluster ·
+    `weights` by which they were found.
+    """
 
     label: Indices
     evidence: Floats
@@ -275,11 +277,12 @@ def _claims(graph: Graph, label: Indices, rules: Rules) -> tuple[Indices, Indice
 
 
 def _missing(table: Floats, cluster: Indices, member: Flags, size: Indices) -> Floats:
-    """What it takes off that an account shows nothing of a family in which nearly all members have much in common."""
-    speaks = table >= ENOUGH
+    """What it takes off that an account lacks the content or the program that nearly all members have: a job is a job, cards and addresses are bought apart."""
+    speaks = table[:, [_CONTENT, _CLIENT]] >= ENOUGH
     passed = np.stack([np.bincount(cluster[member], weights=column[member], minlength=len(size)) for column in speaks.T], axis=1)
     lacking = 1.0 - (passed + 1.0) / (size + 2.0)[:, None]
-    return np.where(speaks, 0.0, np.log(np.maximum(lacking, _FORGIVEN))[cluster]).sum(axis=1)
+    off: Floats = np.where(speaks, 0.0, np.log(np.maximum(lacking, _FORGIVEN))[cluster]).sum(axis=1)
+    return off
 
 
 def independent(table: Floats) -> Indices:
@@ -300,7 +303,9 @@ def _best(account: Indices, cluster: Indices, evidence: Floats, accounts: int) -
 
 
 def _merged(label: Indices, account: Indices, cluster: Indices, evidence: Floats) -> Indices:
-    """The number of the joined cluster for each cluster: two are one when half of the smaller would be members of the larger on evidence as good as for their own."""
+    """The number of the joined cluster for each cluster: two are one when half of the smaller would be members of the larger, on evidence as
+    good as for their own.
+    """
     clusters = int(label.max(initial=-1)) + 1
     home = label[account]
     own = np.full(len(label), np.inf)

@@ -29,7 +29,8 @@ _MOST_PARTIES = 12
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it · for each token
-    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it, `most` that it may be without an actor's doing · `ties` cards and conversations shared by chance, for each account · `n` accounts that are active ·
+    its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it,
+    `most` that it may be without an actor's doing · `ties` cards and conversations shared by chance, for each account · `n` accounts that are active ·
     `open` accounts that may be found (not verified, not idle).
     """
 
@@ -63,10 +64,11 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
     active = int(live.sum())
     usual = reference.usual(names[keep], active) / np.where(reference.unseen(names[keep]), same[keep], 1)
     token = number[which[edge]]
+    with_program = reference.usual_with(programs(profiles)[account], named, usual[token])
     return Graph(
         account=account,
         token=token,
-        expected=np.where(kinds(named) == Kind.CLIENT, usual[token], np.maximum(usual[token], reference.usual_with(programs(profiles)[account], named, usual[token]))),
+        expected=np.where(kinds(named) == Kind.CLIENT, usual[token], np.maximum(usual[token], with_program)),
         names=names[keep],
         kind=kinds(names[keep]),
         family=FAMILY_OF[kinds(names[keep])],

@@ -7,8 +7,8 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway_guard.facts import Identity, RequestFacts, Usage
 from gateway_guard.analysis.tokens import Indices, Kind, Numbers
+from gateway_guard.facts import Identity, RequestFacts, Usage
 
 FIXED = (Kind.NETWORK, Kind.CLIENT, Kind.VERSION, Kind.SHAPE, Kind.TOOLS, Kind.SYSTEM, Kind.TEMPLATE, Kind.MODEL, Kind.ODD)
 VARIABLE = (Kind.SENTENCE, Kind.SKETCH, Kind.THREAD, Kind.BLOB)
@@ -38,7 +38,7 @@ class Newcomers:
 class Journal:
     """Append-only; a snapshot takes the whole journal and the analyst goes on with a new one."""
 
-    __slots__ = ("account", "at", "counts", "done_account", "elicits", "fixed", "flowing", "length", "output", "newcomers", "turns")
+    __slots__ = ("account", "at", "counts", "done_account", "elicits", "fixed", "flowing", "length", "newcomers", "output", "turns")
 
     def __init__(self) -> None:
         self.newcomers = Newcomers()

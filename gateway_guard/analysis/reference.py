@@ -13,7 +13,8 @@ from gateway_guard.analysis.tokens import SELDOM, UNIQUE, Flags, Floats, Indices
 class Reference:
     """`token` sorted, `sharers` of each, among `accounts` benign accounts. Tokens that are not listed were seen under one account at most.
 
-    `ties` near-unique tokens (cards, conversations) that two accounts or more share, for each account. `joint` and `together` say the same of (client, token) pairs: what users of one program have in common is that program's doing.
+    `ties` near-unique tokens (cards, conversations) that two accounts or more share, for each account. `joint` and `together` say
+    the same of (client, token) pairs: what users of one program have in common is that program's doing.
     """
 
     token: Numbers

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gateway_guard.analysis.snapshot import Snapshot
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """What was found before names and limits are put to it."""
@@ -85,9 +83,12 @@ def _families(evidence: Floats) -> tuple[Family, ...]:
     return tuple(name for name, weight in zip(FAMILY_NAMES, evidence, strict=True) if weight >= ENOUGH)
 
 
-def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, traits: words.Traits, name: names.Named, group: int) -> Cluster:
+def _cluster(  # noqa: PLR0917 - one call, for each group
+    snapshot: Snapshot, drawing: Drawing, found: Columns, traits: words.Traits, name: names.Named, group: int
+) -> Cluster:
     limits = snapshot.calibration.limits
     coordination, harvest = float(found.coordination[group]) - limits.coordination, float(found.harvest[group]) - limits.harvest
+    shared = words.shared(drawing.graph, traits, group, len(name.members))
     return Cluster(
         id=name.id,
         size=len(name.members),
@@ -95,7 +96,7 @@ def _cluster(snapshot: Snapshot, drawing: Drawing, found: Columns, traits: words
         coordination=round(coordination, 6),
         harvest=round(harvest, 6),
         families=_families(found.shared[group]),
-        evidence=tuple((*words.shared(drawing.graph, traits, group, len(name.members)), *words.tests(drawing.pooled, found.scores, snapshot.calibration.norms, group))),
+        evidence=(*shared, *words.tests(drawing.pooled, found.scores, snapshot.calibration.norms, group)),
         born=name.born,
         parents=name.parents,
     )

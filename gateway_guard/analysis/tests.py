@@ -29,7 +29,9 @@ _FLOOR = 0.02
 
 
 class Norms(msgspec.Struct, frozen=True):
-    """What benign traffic looks like: intraclass correlation of lengths, turns and elicitation; `spread` of log rates; share of requests that elicit; share that is distinct."""
+    """What benign traffic looks like: intraclass correlation of lengths, turns and elicitation; `spread` of log rates; share of requests that
+    elicit; share that is distinct.
+    """
 
     length: float = 0.25
     turn: float = 0.25
@@ -167,11 +169,12 @@ def scored(found: Pooled, norms: Norms) -> Scores:
     """What each test adds."""
     alike = np.stack([_ratio(found.alike_length, norms.length), _ratio(found.alike_turn, norms.turn), _ratio(found.alike_elicit, norms.elicit)])
     told = np.isfinite(alike)
+    repeated = 1 - np.nan_to_num(found.distinct, nan=0.0)
     return Scores(
         interchangeable=np.where(told, alike, 0.0).sum(axis=0) / np.maximum(told.sum(axis=0), 1) * 2,
         even=np.clip(np.nan_to_num(found.even, nan=0.0), 0.0, _MOST * 2),
         elicits=np.clip(_odds(found.asks) - _odds(np.full_like(found.asks, norms.asks)), 0.0, _MOST),
-        never_repeats=np.where(np.isfinite(found.distinct), np.log((1 - norms.distinct + _FLOOR) / (1 - np.nan_to_num(found.distinct, nan=0.0) + _FLOOR)), 0.0).clip(0.0) / 2,
+        never_repeats=np.where(np.isfinite(found.distinct), np.log((1 - norms.distinct + _FLOOR) / (repeated + _FLOOR)), 0.0).clip(0.0) / 2,
         many_faces=np.minimum(np.log1p(found.cards) * np.minimum(found.faces * 3, 1.0), _MOST),
         passed_on=np.where(found.passed_on > 0, np.log1p(found.passed_on * 50), 0.0),
     )

@@ -74,7 +74,8 @@ def shared(graph: Graph, found: Traits, group: int, size: int) -> Iterator[Evide
         others, outside = int(graph.sharers[token]) - count, graph.n - size
         usual = float(graph.usual[token])
         more = f" ({found.more[place]} more such things are shared)" if found.more[place] else ""
-        says = f"{count} of {size} members {_NOUNS[Kind(int(graph.kind[token]))]}{more}; so do {others} of {outside} other accounts, and {_percent(usual)} of benign accounts before."
+        says = f"{count} of {size} members {_NOUNS[Kind(int(graph.kind[token]))]}{more}"
+        says += f"; so do {others} of {outside} other accounts, and {_percent(usual)} of benign accounts before."
         odds = math.log(max(count / size, 1e-9) / max(usual, (others + 0.5) / (outside + 1)))
         yield Evidence(FAMILY_NAMES[int(graph.family[token])], Kind(int(graph.kind[token])).name.lower(), round(odds, 3), says)
 
@@ -83,19 +84,46 @@ def tests(found: Pooled, scores: Scores, norms: Norms, group: int) -> Iterator[E
     """One sentence for each pooled test that had something to say, whichever way it points."""
     parts: tuple[tuple[Family, str, float, str], ...] = (
         ("content", "interchangeable", scores.interchangeable[group], _alike(found, norms, group)),
-        ("rhythm", "even_load", scores.even[group], f"Load is dealt out evenly over the members: log-odds {found.even[group]:.1f} against the spread of honest accounts ({norms.spread:.2f} in log rate)."),
-        ("content", "elicits", scores.elicits[group], f"{_percent(found.asks[group])} of requests ask for reasoning, grading or data formats; {_percent(norms.asks)} of benign ones do."),
-        ("rhythm", "never_repeats", scores.never_repeats[group], f"{_percent(found.distinct[group])} of requests are asked only once in the whole group; benign accounts come to {_percent(norms.distinct)}."),
-        ("identity", "many_faces", scores.many_faces[group], f"{found.cards[group]:.0f} payment instruments are each used by three members or more who otherwise pose as different customers ({_percent(found.faces[group])} of members)."),
-        ("conversation", "passed_on", scores.passed_on[group], f"{_percent(found.passed_on[group])} of members go on with a conversation that another member began."),
+        ("rhythm", "even_load", scores.even[group], _even(found, norms, group)),
+        ("content", "elicits", scores.elicits[group], _asks(found, norms, group)),
+        ("rhythm", "never_repeats", scores.never_repeats[group], _distinct(found, norms, group)),
+        ("identity", "many_faces", scores.many_faces[group], _faces(found, group)),
+        (
+            "conversation",
+            "passed_on",
+            scores.passed_on[group],
+            f"{_percent(found.passed_on[group])} of members go on with a conversation that another member began.",
+        ),
     )
     for family, signal, odds, says in parts:
         if abs(odds) > 1e-9:
             yield Evidence(family, signal, round(float(odds), 3), says)
 
 
+def _even(found: Pooled, norms: Norms, group: int) -> str:
+    spread = f"against the spread of honest accounts ({norms.spread:.2f} in log rate)"
+    return f"Load is dealt out evenly over the members: log-odds {found.even[group]:.1f} {spread}."
+
+
+def _asks(found: Pooled, norms: Norms, group: int) -> str:
+    return f"{_percent(found.asks[group])} of requests ask for reasoning, grading or data formats; {_percent(norms.asks)} of benign ones do."
+
+
+def _distinct(found: Pooled, norms: Norms, group: int) -> str:
+    return f"{_percent(found.distinct[group])} of requests are asked only once in the whole group; benign accounts come to {_percent(norms.distinct)}."
+
+
+def _faces(found: Pooled, group: int) -> str:
+    pose = f"who otherwise pose as different customers ({_percent(found.faces[group])} of members)"
+    return f"{found.cards[group]:.0f} payment instruments are each used by three members or more {pose}."
+
+
 def _alike(found: Pooled, norms: Norms, group: int) -> str:
-    told = (("lengths", found.alike_length[group], norms.length), ("turns", found.alike_turn[group], norms.turn), ("elicitation", found.alike_elicit[group], norms.elicit))
+    told = (
+        ("lengths", found.alike_length[group], norms.length),
+        ("turns", found.alike_turn[group], norms.turn),
+        ("elicitation", found.alike_elicit[group], norms.elicit),
+    )
     parts = ", ".join(f"{name} {value:.2f} (benign {norm:.2f})" for name, value, norm in told if np.isfinite(value))
     return f"How individual members are, 0 as if dealt from one queue, 1 each its own: {parts}."
 

@@ -7,7 +7,7 @@ application sees the client leave just as it would without the guard. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
 from typing import Literal
 
 from starlette.types import Message, Receive
@@ -18,12 +18,11 @@ End = Literal["complete", "too_large", "left"]
 class HeldBody:
     """The messages taken so far. `end` tells why taking stopped."""
 
-    __slots__ = ("_messages", "_receive", "_replay", "end", "size")
+    __slots__ = ("_messages", "_receive", "end", "size")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._messages: list[Message] = []
-        self._replay: Iterator[Message] | None = None
+        self._messages: deque[Message] = deque()
         self.size = 0
         self.end: End = "complete"
 
@@ -51,7 +50,7 @@ class HeldBody:
 
     def replace(self, body: bytes) -> None:
         """Hand on `body` instead of what came."""
-        self._messages = [{"type": "http.request", "body": body, "more_body": False}]
+        self._messages = deque([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive_live(self) -> Message:
         """The next message of the connection itself; with the body complete that is only ever the client leaving."""
@@ -59,9 +58,4 @@ class HeldBody:
 
     async def receive(self) -> Message:
         """The application's `receive`: what was taken, then the live rest."""
-        if self._replay is None:
-            self._replay = iter(self._messages)
-            self._messages = []
-        for message in self._replay:
-            return message
-        return await self._receive()
+        return self._messages.popleft() if self._messages else await self._receive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -20,5 +21,6 @@ class Clock:
         self._last = 0
 
     def __call__(self) -> float:
-        self._last = max(int(self._now() * MICRO), self._last + 1)
-        return self._last / MICRO
+        now = math.floor(self._now() * MICRO)
+        last = self._last = now if now > self._last else self._last + 1
+        return last / MICRO

@@ -1,7 +1,7 @@
 """One guarded exchange: hold the body, decide, act, pass on, watch the usage go by, settle.
 
 Theory of operation. One object lives for one request and holds all of its state. Whatever happens (the client leaves at any message, the application
-raises, the server cancels the task) ends in `_finish`, once, and that settles the reservation. Answers are passed on message by message as they come; the meter
+raises, the server cancels the task) ends in `_serve`, once, and that settles the reservation. Answers are passed on message by message as they come; the meter
 reads each part as it goes by and keeps nothing of it.
 """
 
@@ -14,6 +14,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
+from gateway_guard.asgi.ids import new_id
 from gateway_guard.asgi.respond import DEGRADED, RawHeaders, limit_headers, refuse, refuse_unread, start_with
 from gateway_guard.decision import Decision
 from gateway_guard.dialects.body import parse
@@ -38,7 +39,7 @@ class Exchange:
     """The life of one guarded request."""
 
     __slots__ = (
-        "_began", "_body", "_client", "_complete", "_decision", "_dialect", "_engine", "_facts", "_first",
+        "_body", "_client", "_complete", "_decision", "_dialect", "_engine", "_facts", "_first",
         "_headers", "_id", "_meter", "_notice", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
     )  # fmt: skip
 
@@ -49,16 +50,17 @@ class Exchange:
         self._dialect = dialect
         self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         self._body = HeldBody(receive)
-        self._id = engine.new_id()
+        self._id = new_id()
         self._decision: Decision | None = None
         self._facts: RequestFacts | None = None
         self._reading: Reading | None = None
         self._meter: Meter | None = None
         self._status = 0
-        self._began = self._first = 0.0
+        self._first = 0.0
         self._client = ""
         self._raw = b""
-        self._peer: str = (scope.get("client") or ("",))[0]
+        peer = scope.get("client")
+        self._peer: str = peer[0] if peer else ""
         self._ticket = 0
         self._complete = False
         self._notice: RawHeaders = []
@@ -82,23 +84,26 @@ class Exchange:
 
     async def _read(self) -> bool:
         """Hold and understand the request. False when it was answered or its client has left already."""
-        engine = self._engine
-        await self._hold(engine.intake.rules.body_limit)
-        if self._body.end == "left":
+        engine, body = self._engine, self._body
+        intake, limit = engine.intake, engine.intake.rules.body_limit
+        if _declared_length(self._headers) > limit:
+            body.end = "too_large"
+        else:
+            await body.take(limit)
+        if body.end == "left":
             return False
         try:
-            reading = self._reading = self._understand()
+            reading = self._understand()
+            self._reading = reading if engine.sink is not None else None
             self._strip()
-            self._client = engine.intake.identifier.client(self._headers, self._peer)
+            client = self._client = intake.identifier.client(self._headers, self._peer)
             identity = await self._identify(engine.clock())
         except RequestError as error:
             engine.unread(error)
             await refuse_unread(self._send, self._dialect, error, self._id)
             return False
-        # Read after whatever identifying had to wait for: times are in the order of deciding, or a replay could not be.
-        self._began = engine.clock()
-        network = engine.intake.identifier.network(self._client)
-        self._facts = engine.intake.facts(self._id, self._began, identity, network, self._dialect, reading)
+        # The time is read after whatever identifying had to wait for: times are in the order of deciding, or a replay could not be.
+        self._facts = intake.facts(self._id, engine.clock(), identity, intake.identifier.network(client), self._dialect, reading)
         return True
 
     def _strip(self) -> None:
@@ -107,12 +112,6 @@ class Exchange:
         if names and any(name in names for name, _ in self._headers):
             self._headers = [(name, value) for name, value in self._headers if name not in names]
             self._scope = {**self._scope, "headers": [(name, value) for name, value in self._scope["headers"] if name not in names]}
-
-    async def _hold(self, limit: int) -> None:
-        if _declared_length(self._headers) > limit:
-            self._body.end = "too_large"
-        else:
-            await self._body.take(limit)
 
     def _understand(self) -> Reading:
         """The body's reading. What may pass although it cannot be read is counted by its size, so that being unreadable is no way around a quota."""
@@ -176,7 +175,12 @@ class Exchange:
             ending = "left"
             raise
         finally:
-            await self._finish(decision, ending)
+            # Once, whatever has happened: the reservation comes back.
+            usage = self._meter.usage() if self._meter is not None else None
+            at = self._engine.clock()
+            await self._engine.gate.settle(decision, usage, at)
+            self._tell(at, usage, ending)
+            self._record(at, usage, ending)
 
     def _degrade(self, name: str) -> None:
         """Send the model server a request for less. What could not be read cannot be degraded and is refused."""
@@ -209,23 +213,25 @@ class Exchange:
         """The application's `send`."""
         kind = message["type"]
         if kind == "http.response.start":
-            self._start(message)
-            assert self._decision is not None  # noqa: S101 - decided before anything is passed on
-            message = start_with(message, limit_headers(self._dialect, self._decision) + self._notice)
+            message = self._started(message)
         elif kind == "http.response.body" and self._meter is not None:
-            if not self._first:
+            if self._ticket and not self._first:
                 self._first = self._engine.clock()
             self._meter.feed(message.get("body", b""))
         await self._send(message)
         self._complete = kind == "http.response.body" and not message.get("more_body", False)
 
-    def _start(self, message: Message) -> None:
-        self._status = message["status"]
-        if self._status < 400:
+    def _started(self, message: Message) -> Message:
+        """The answer's beginning, with our headers; from here on its usage is watched."""
+        facts, decision = self._facts, self._decision
+        assert facts is not None  # noqa: S101 - set before the decision
+        assert decision is not None  # noqa: S101 - decided before anything is passed on
+        status = self._status = message["status"]
+        if status < 400:
             kind, coding = _content(message.get("headers", ()))
-            assert self._facts is not None  # noqa: S101 - set before the decision
-            streaming = bool(self._facts.asks & STREAM)
-            self._meter = self._dialect.meter(kind, content_encoding=coding, input_tokens=self._facts.input_tokens, streaming=streaming)
+            streaming = bool(facts.asks & STREAM)
+            self._meter = self._dialect.meter(kind, content_encoding=coding, input_tokens=facts.input_tokens, streaming=streaming)
+        return start_with(message, limit_headers(self._dialect, decision) + self._notice)
 
     def _fingerprint(self) -> None:
         """Tell the analyst what was seen. The text ends here."""
@@ -235,19 +241,20 @@ class Exchange:
         self._reading = None
         sink(Seen(self._engine.intake.fingerprinted(facts, reading, self._headers), decision.would.label, decision.cluster))
 
-    async def _finish(self, decision: Decision, ending: Ending) -> None:
-        usage = self._usage()
-        at = self._engine.clock()
-        await self._engine.gate.settle(decision, usage, at)
-        self._tell(at, usage, ending)
-        self._record(at, usage, ending)
-
     def _tell(self, at: float, usage: Usage | None, ending: Ending) -> None:
-        """Tell the analyst that it is over, after what was seen."""
-        sink, decision = self._engine.sink, self._decision
-        if sink is not None and decision is not None:
-            self._fingerprint()
-            sink(Done(decision.id, at, decision.account, usage or Usage(), self._status, ending))
+        """Tell the analyst that it is over, after what was seen. Nobody waits for a fingerprint that is not taken yet."""
+        if self._engine.sink is None or self._decision is None:
+            return
+        done = Done(self._decision.id, at, self._decision.account, usage or Usage(), self._status, ending)
+        if self._reading is None:
+            self._engine.sink(done)
+        else:
+            asyncio.get_running_loop().call_soon(self._told, done)
+
+    def _told(self, done: Done) -> None:
+        self._fingerprint()
+        if self._engine.sink is not None:
+            self._engine.sink(done)
 
     def _record(self, at: float, usage: Usage | None, ending: Ending) -> None:
         facts, decision = self._facts, self._decision
@@ -259,9 +266,6 @@ class Exchange:
         headers = self._engine.intake.identifier.hide(self._headers, self._peer, facts.identity)
         how = (self._status, self._first, usage, None, ending, held)
         self._engine.ended(Recording(self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, *how))
-
-    def _usage(self) -> Usage | None:
-        return self._meter.usage() if self._meter is not None else None
 
 
 def _declared_length(headers: list[tuple[bytes, bytes]]) -> int:
