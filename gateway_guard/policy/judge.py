@@ -143,7 +143,8 @@ class Rulebook:
 
     def _rung(self, total: float, evidence: Sequence[Evidence], standing: Standing | None) -> Rung | None:
         """The highest rung that the score reaches and the evidence may carry: beyond quotas, both columns and two independent families."""
-        families = {e.family for e in evidence} | set(standing.families if standing else ())
+        # Of the analyst's evidence: a young account is no second opinion on what the account shares with others.
+        families = standing.families if standing is not None else ()
         names = {e.signal for e in evidence}
         for rung in reversed(self._ladder):
             if total < rung.at:
