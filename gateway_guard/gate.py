@@ -60,7 +60,9 @@ class Gate:
         if rung is not None and rung.do == "deny" and rung.mode == "enforce" and not exempt:
             return self._refuse(facts, score, rung, cluster)
         scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
-        charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale)
+        # Trust is for those of whom nothing is known: a member of a cluster that harvests is back at its beginning.
+        clean = standing is None or standing.harvest <= 0.0 or not view.calibrated
+        charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale, clean=clean)
         if cluster is None and not exempt and score.would is None and not score.evidence:
             spend = await self._try(facts, charges)
             if spend.ok and not spend.wait:

@@ -155,6 +155,15 @@ def test_trust_grows_with_age() -> None:
     assert scales == pytest.approx([0.2, 0.6, 1.0, 1.0])
 
 
+def test_trust_takes_a_clean_history() -> None:
+    """However old: who is found in a cluster that harvests is back at the start, until found there no more."""
+    policy: dict[str, Any] = {"plans": {"pro": {"trust": {"start": "20%", "over": "10d"}}}, "quotas": {"q": {"limit": "100/min"}}}
+    old = structs.replace(member(1), created_at=NOON - 300 * 86400)
+    views = (clustered(1.0), clustered(1.0, harvest=0.0), structs.replace(clustered(1.0), calibrated=""), View())
+    scales = [decide(gate(view, **policy), facts(who=old)).charges[0].scale for view in views]
+    assert scales == pytest.approx([0.2, 1.0, 1.0, 1.0])
+
+
 def test_scaling_never_denies_a_first_request() -> None:
     guard = gate(plans={"pro": {"scale": 0.01}}, quotas={"q": {"limit": "10/min"}, "f": {"limit": "4 in flight"}})
     assert [decide(guard, facts(i)).served for i in range(2)] == [True, False]

@@ -91,11 +91,11 @@ class Rulebook:
             return self._quiet
         return Score(tuple(evidence), total, self._rung(total, evidence, standing), self._rung(max(total, shadow), evidence, standing))
 
-    def charges(self, facts: RequestFacts, *, forecast: float, scale: float) -> Bill:
-        """What the request asks of each quota that applies to it, cluster quotas aside."""
+    def charges(self, facts: RequestFacts, *, forecast: float, scale: float, clean: bool = True) -> Bill:
+        """What the request asks of each quota that applies to it, cluster quotas aside. `clean`: nothing but age stands against the account."""
         identity = facts.identity
         if identity.created_at:
-            scale *= self._trust(identity, facts.at)
+            scale *= self._trust(identity, facts.at, clean=clean)
         asked = float(facts.ask_tokens)
         likely = forecast or self._expected
         if asked and asked < likely:
@@ -134,10 +134,12 @@ class Rulebook:
             parts.append(part.costing(changes))
         return Bill(tuple(parts))
 
-    def _trust(self, identity: Identity, at: float) -> float:
+    def _trust(self, identity: Identity, at: float, *, clean: bool) -> float:
         plan = self._plans.get(identity.plan) or self._plans[""]
         if plan.trust is None:
             return 1.0
+        if not clean:
+            return plan.trust.start
         age = max(0.0, at - identity.created_at)
         return min(1.0, plan.trust.start + (1.0 - plan.trust.start) * age / plan.trust.over)
 

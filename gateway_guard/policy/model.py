@@ -90,7 +90,10 @@ class IdentityRules(Rules):
 
 
 class Trust(Rules):
-    """New accounts start at `start` of their plan's quotas and reach the whole after `over`, in a straight line."""
+    """New accounts start at `start` of their plan's quotas and reach the whole after `over`, in a straight line.
+
+    Members of a cluster that harvests stay at `start`.
+    """
 
     start: Share
     over: Period
