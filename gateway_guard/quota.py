@@ -48,8 +48,8 @@ class Quota(msgspec.Struct, frozen=True):
 class Charge(msgspec.Struct, frozen=True, gc=False):
     """`cost` asked of `subject` under `quota`; `held` of it is a forecast, given back when nobody settles it.
 
-    `scale` multiplies rate and burst (plans, trust, rungs): it is not state. `opened`: when set, a bucket that is not known was full at that
-    time (a new cluster gets no free burst; because the opening level drains from then on, forgetting a drained bucket stays lossless).
+    `scale` multiplies rate and burst (plans, trust, rungs): it is not state. `opened`: when set, a bucket that is not known held `filled` of its
+    burst at that time (a new cluster gets no free burst; because the opening level drains from then on, forgetting a drained bucket stays lossless).
     """
 
     subject: str
@@ -58,6 +58,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     held: float = 0.0
     scale: float = 1.0
     opened: float = 0.0
+    filled: float = 1.0
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a bill asks of one subject: `costs` and `held` of each line, under `figures` as they apply to it. `opened` as in a charge."""
+    """What a bill asks of one subject: `costs` and `held` of each line, under `figures` as they apply to it. `opened` and `filled` as in a charge."""
 
     subject: str
     lines: Lines
@@ -89,15 +90,16 @@ class Part(msgspec.Struct, frozen=True):
     costs: Sequence[float]
     held: Sequence[float]
     opened: float = 0.0
+    filled: float = 1.0
 
     def charges(self) -> Iterator[Charge]:
         """The part as charges."""
         for quota, cost, held, scale in zip(self.lines.quotas, self.costs, self.held, self.figures.scales, strict=True):
-            yield Charge(self.subject, quota, cost, held, scale, self.opened)
+            yield Charge(self.subject, quota, cost, held, scale, self.opened, self.filled)
 
     def costing(self, costs: Sequence[float]) -> Part:
         """The same part with other costs."""
-        return Part(self.subject, self.lines, self.figures, costs, self.held, self.opened)
+        return Part(self.subject, self.lines, self.figures, costs, self.held, self.opened, self.filled)
 
 
 class Bill(msgspec.Struct, frozen=True):
@@ -159,7 +161,7 @@ def billed(charges: Charges) -> Bill:
     """Charges as columns, in their order."""
     if isinstance(charges, Bill):
         return charges
-    return Bill(tuple(_part(list(run)) for _, run in groupby(charges, key=lambda c: (c.quota.per, c.subject, c.opened))))
+    return Bill(tuple(_part(list(run)) for _, run in groupby(charges, key=lambda c: (c.quota.per, c.subject, c.opened, c.filled))))
 
 
 def lines_of(quotas: Sequence[Quota], scales: Sequence[float]) -> Lines:
@@ -181,4 +183,4 @@ def figures_of(quotas: Sequence[Quota], scale: float, scales: Sequence[float]) -
 def _part(charges: Sequence[Charge]) -> Part:
     first = charges[0]
     lines = lines_of([c.quota for c in charges], [c.scale for c in charges])
-    return Part(first.subject, lines, lines.figures, [c.cost for c in charges], [c.held for c in charges], first.opened)
+    return Part(first.subject, lines, lines.figures, [c.cost for c in charges], [c.held for c in charges], first.opened, first.filled)

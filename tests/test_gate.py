@@ -228,6 +228,15 @@ def test_cluster_quotas_in_shadow_are_recorded_and_served(reason: str) -> None:
     assert all(d.served and d.would is Action.THROTTLE and d.reasons == ("cluster.q",) and not d.enforced for d in again)
 
 
+def test_a_crowd_opens_nearly_empty() -> None:
+    """A wrong merge costs honest people next to nothing: the bucket opens as full as it is sure that they are one."""
+    view = clustered(0.01)
+    newborn = structs.replace(view, clusters={"c1": structs.replace(view.clusters["c1"], born=NOON)})
+    guard = gate(newborn, quotas={"q": {"limit": "10/day"}}, clusters={"share": ["q"], "minimum": 0})
+    decisions = [decide(guard, facts(i, who=member(i % 100))) for i in range(900)]
+    assert all(d.served for d in decisions)
+
+
 def test_without_a_calibration_the_ladder_stays_in_shadow() -> None:
     view = structs.replace(clustered(1.0), calibrated="")
     decision = decide(gate(view, signals={"coordination": {}, "harvest": {}}, ladder=LADDER), facts(who=member(1)))

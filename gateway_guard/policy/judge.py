@@ -191,10 +191,16 @@ def _part(terms: Terms, subject: str, need: Need, scale: float) -> Part:
 
 
 def _shared(part: Part, lines: Sequence[int], terms: Terms, scale: float, cluster: Cluster | None = None) -> Part:
-    """Some lines of `part`, asked of other buckets: the account's own, or those of a `cluster`."""
+    """Some lines of `part`, asked of other buckets: the account's own, or those of a `cluster`.
+
+    A new cluster's buckets open as full as it is sure that there is one actor: full for that one, who gets no burst for having split up; hardly
+    filled for a crowd, whose members brought next to nothing along.
+    """
     figures = _scaled(terms, scale, [part.figures.scales[line] for line in lines])
-    subject, opened = (part.subject, 0.0) if cluster is None else (cluster.id, cluster.born)
-    return Part(subject, terms, figures, [part.costs[line] for line in lines], [part.held[line] for line in lines], opened)
+    costs, held = [part.costs[line] for line in lines], [part.held[line] for line in lines]
+    if cluster is None:
+        return Part(part.subject, terms, figures, costs, held)
+    return Part(cluster.id, terms, figures, costs, held, cluster.born, cluster.confidence)
 
 
 def _scaled(terms: Terms, scale: float, scales: Sequence[float]) -> Figures:

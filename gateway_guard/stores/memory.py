@@ -207,7 +207,7 @@ class MemoryStore:
                     return values
         values = list(kind.codec.unpack(row)) if len(row) == kind.width else kind.unpacked(row)
         if fresh and part.opened:
-            _open_full(values, slots, part.opened)
+            _fill(values, slots, part.opened, part.filled)
         drafts.append((kind, subject, values, fresh))
         return values
 
@@ -256,11 +256,11 @@ class MemoryStore:
         heapify(self._expiries)
 
 
-def _open_full(values: list[float], slots: Sequence[Slot], opened: float) -> None:
-    """A bucket that is not known was full when it was opened: no free burst for a new cluster, and forgetting a drained one loses nothing."""
+def _fill(values: list[float], slots: Sequence[Slot], opened: float, filled: float) -> None:
+    """A bucket that is not known held `filled` of its burst when it was opened: no free burst, and forgetting a drained one loses nothing."""
     for _, place, since, rate, burst in slots:
-        if drained(values[place], values[since], opened, rate) < burst:
-            values[place], values[since] = burst, opened
+        if drained(values[place], values[since], opened, rate) < burst * filled:
+            values[place], values[since] = burst * filled, opened
 
 
 def _scaled(slots: Sequence[Slot], figures: Figures, kind: _Kind) -> list[Slot]:
