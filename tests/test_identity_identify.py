@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway_guard.errors import DirectoryError, PolicyError, RequestError, Unidentified, UsageError
@@ -322,6 +322,7 @@ values = st.binary(max_size=60) | st.sampled_from([b"Bearer " + token().encode()
 
 
 @given(st.lists(st.tuples(names, values), max_size=6), st.sampled_from([PEER, PROXY, "", "testclient", "\ud800"]))
+@example([(b"authorization", b"Bearer " + token().encode()), (b"x-account", b"")], PROXY)
 async def test_arbitrary_headers_raise_nothing_but_refusals(headers: Pairs, peer: str) -> None:
     who = made(header=HEADER, trusted_proxies=["10.0.0.0/8", "unix"], jwt=rules(), anonymous="accept")
     live: Identity | None = None

@@ -17,7 +17,7 @@ from gateway_guard.facts import Identity
 from gateway_guard.identity.address import Addresses, prefix
 from gateway_guard.identity.credentials import Credentials, hide, is_token, recorded_form
 from gateway_guard.identity.directory import CallableDirectory
-from gateway_guard.identity.headers import Headers, Pairs, values, without
+from gateway_guard.identity.headers import Headers, Pairs, without
 from gateway_guard.identity.jwt import Tokens
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.identity.recent import Recent
@@ -119,7 +119,7 @@ class Identifier:
         """The headers as a recorder may keep them: `recorded` finds the same identity in them, but no secret is left."""
         believed = without(headers, self.names_to_strip(peer))
         named: Mapping[bytes, str] = {} if self._stated is None else self._stated.hidden
-        by_header = any(values(believed, name) for name in named)
+        by_header = self._stated is not None and self._stated.speaks(believed)
         account = "" if identity is None or identity.anonymous or by_header else identity.account
         return hide(believed, self._pseudonyms, named=named, account=account, tokens=self._tokens is not None)
 

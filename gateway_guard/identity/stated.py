@@ -26,6 +26,10 @@ class Stated:
         self.names = frozenset((self._account, self._org, self._plan)) - {b""}
         self.hidden = {name: kind for name, kind in ((self._account, "account"), (self._org, "org")) if name}
 
+    def speaks(self, headers: Headers) -> bool:
+        """Whether an account is stated; an empty header states nothing."""
+        return any(value.strip(b" \t") for value in values(headers, self._account))
+
     def read(self, headers: Headers, *, recorded: bool = False) -> Identity | None:
         """The identity, None when no account is stated; Unidentified when the headers contradict themselves or cannot be read."""
         account = _one(headers, self._account, recorded=recorded)
