@@ -81,15 +81,21 @@ class LimitShown(msgspec.Struct, frozen=True, gc=False):
     window_seconds: float = 0.0
 
 
+# The headers that show a limit, what remains of it, and when it is reset.
+LimitNames = tuple[bytes, bytes, bytes]
+
+
 class Dialect(Protocol):
     """One API's way to say things.
 
-    `name` as policies call it · `path` where the API has it · `request_id_header` the answer's header that its clients read the request id from.
+    `name` as policies call it · `path` where the API has it · `request_id_header` the answer's header that its clients read the request id from ·
+    `limit_names` the headers for each unit that the API shows; units may share them.
     """
 
     name: str
     path: str
     request_id_header: bytes
+    limit_names: Mapping[Unit, LimitNames]
 
     def read(self, body: Mapping[str, Any]) -> Reading:
         """A `Reading` of the body, or UnreadableBody. Nothing else is raised, whatever the JSON."""
@@ -115,4 +121,8 @@ class Dialect(Protocol):
 
     def limit_headers(self, limits: Sequence[LimitShown], at: float) -> list[tuple[bytes, bytes]]:
         """The API's own rate limit headers; of several buckets for one name the tightest."""
+        ...
+
+    def reset(self, at: float, wait: float) -> bytes:
+        """How the reset header says that a limit is whole again `wait` seconds after `at`."""
         ...

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_guard.dialects import body as module
-from gateway_guard.dialects.body import COUNTED, MEMBERS, decoded, gunzip, parse
+from gateway_guard.dialects.body import COUNTED, MEMBERS, Parsed, decoded, gunzip, parse
 from gateway_guard.errors import BodyTooLarge, UnreadableBody
 
 LONG = b" " * COUNTED  # after which colons are not counted
@@ -49,7 +49,7 @@ TWICE = [
 @pytest.mark.parametrize("padding", [b"", LONG], ids=["short", "long"])
 @pytest.mark.parametrize("raw", UNIQUE)
 def test_a_body_without_duplicates_passes_as_it_is(raw: bytes, padding: bytes) -> None:
-    assert parse(raw + padding) == (orjson.loads(raw), raw + padding)
+    assert parse(raw + padding) == Parsed(orjson.loads(raw), raw + padding)
 
 
 @pytest.mark.parametrize("padding", [b"", LONG], ids=["short", "long"])
@@ -65,7 +65,7 @@ def test_a_key_given_twice_is_refused_by_name(raw: bytes, key: str, padding: byt
 def test_rewritten_it_says_to_every_reader_what_was_read(raw: bytes, _: str) -> None:
     parsed = parse(raw, duplicates="rewrite")
     assert parsed.raw != raw
-    assert parse(parsed.raw) == (parsed.body, parsed.raw)
+    assert parse(parsed.raw) == Parsed(parsed.body, parsed.raw)
 
 
 @pytest.mark.parametrize("raw", UNIQUE)

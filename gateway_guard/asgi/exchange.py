@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
 from gateway_guard.asgi.ids import new_id
-from gateway_guard.asgi.respond import DEGRADED, RawHeaders, limit_headers, refuse, refuse_unread, start_with
+from gateway_guard.asgi.respond import refuse, refuse_unread, start_with
 from gateway_guard.decision import Decision
 from gateway_guard.dialects.body import parse
 from gateway_guard.dialects.degrade import degrade
@@ -63,7 +63,7 @@ class Exchange:
         self._peer: str = peer[0] if peer else ""
         self._ticket = 0
         self._complete = False
-        self._notice: RawHeaders = []
+        self._notice = b""
 
     async def run(self, app: ASGIApp) -> None:
         """Guard one request to `app`."""
@@ -192,7 +192,7 @@ class Exchange:
         if degraded.changes:
             self._rewrite(orjson.dumps(degraded.body))
         if profile.notice and degraded.changes:
-            self._notice = [(DEGRADED, ", ".join(degraded.changes).encode())]
+            self._notice = ", ".join(degraded.changes).encode()
 
     async def _waited(self, seconds: float) -> bool:
         """Hold the request. False when the client left meanwhile."""
@@ -226,12 +226,12 @@ class Exchange:
         facts, decision = self._facts, self._decision
         assert facts is not None  # noqa: S101 - set before the decision
         assert decision is not None  # noqa: S101 - decided before anything is passed on
-        status = self._status = message["status"]
-        if status < 400:
-            kind, coding = _content(message.get("headers", ()))
+        self._status = message["status"]
+        message, kind, coding = start_with(message, self._dialect, decision, self._notice)
+        if self._status < 400:
             streaming = bool(facts.asks & STREAM)
             self._meter = self._dialect.meter(kind, content_encoding=coding, input_tokens=facts.input_tokens, streaming=streaming)
-        return start_with(message, limit_headers(self._dialect, decision) + self._notice)
+        return message
 
     def _fingerprint(self) -> None:
         """Tell the analyst what was seen. The text ends here."""
@@ -274,14 +274,3 @@ def _declared_length(headers: list[tuple[bytes, bytes]]) -> int:
         if name == b"content-length":
             return int(value) if value.isdigit() and len(value) < 20 else 0
     return 0
-
-
-def _content(headers: object) -> tuple[str, str]:
-    kind = coding = ""
-    for name, value in headers:  # type: ignore[attr-defined]
-        lower = name.lower()
-        if lower == b"content-type":
-            kind = value.decode("latin-1")
-        elif lower == b"content-encoding":
-            coding = value.decode("latin-1").lower()
-    return kind, coding

@@ -7,11 +7,11 @@ from typing import Any
 
 from starlette.types import Message, Send
 
+from gateway_guard.asgi.board import limit_headers
 from gateway_guard.decision import Action, Decision
 from gateway_guard.dialects import ratelimit
-from gateway_guard.dialects.limits import INFINITE
 from gateway_guard.errors import RequestError
-from gateway_guard.ports import Dialect, LimitShown
+from gateway_guard.ports import Dialect
 
 RawHeaders = list[tuple[bytes, bytes]]
 DECISION = b"x-gateway-guard-decision"
@@ -19,42 +19,10 @@ DEGRADED = b"x-gateway-guard-degraded"
 CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "access_denied")}
 
 
-def shown(decision: Decision) -> list[LimitShown]:
-    """For each unit the bucket with the least room; only the caller's own buckets, not his cluster's."""
-    found: dict[str, LimitShown] = {}
-    levels, first = decision.levels, 0
-    for part in decision.charges.parts:
-        lines, rates, bursts = part.lines, part.figures.rates, part.figures.bursts
-        if lines.per != "cluster":
-            for unit, members in lines.units:
-                least, tightest = INFINITE, -1
-                for line in members:
-                    room = bursts[line] - levels[first + line]
-                    if room < least:
-                        least, tightest = room, line
-                other = found.get(unit)
-                if other is None or least < other.remaining:
-                    quota, rate = lines.quotas[tightest], rates[tightest]
-                    reset = levels[first + tightest] / rate if rate else 0.0
-                    found[unit] = LimitShown(quota.name, unit, bursts[tightest], least if least > 0.0 else 0.0, reset, quota.window)
-        first += len(bursts)
-    return list(found.values())
-
-
-def limit_headers(dialect: Dialect, decision: Decision) -> RawHeaders:
-    """The dialect's own rate limit headers, the IETF fields, and the decision's id."""
-    limits = shown(decision)
-    headers: RawHeaders = [(DECISION, decision.id.encode())]
-    if limits:
-        headers += dialect.limit_headers(limits, decision.at)
-        headers += ratelimit.fields(limits)
-    return headers
-
-
 async def refuse(send: Send, dialect: Dialect, decision: Decision) -> None:
     """Answer a request that is not served."""
     status, code = CODES[decision.action]
-    headers = limit_headers(dialect, decision)
+    headers = [(DECISION, decision.id.encode()), *limit_headers(dialect, decision)[0]]
     if status == 429:
         headers += ratelimit.retry(decision.wait)
     else:
@@ -108,11 +76,28 @@ def message(decision: Decision) -> str:
     return f"{head} This request is larger than the quota can ever hold: make it smaller. Decision {decision.id}."
 
 
-def start_with(message: Message, own: RawHeaders) -> Message:
-    """`message` with our headers in place of any of the same name; the application's own dictionary is left as it is."""
-    names = {name for name, _ in own}
-    kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
-    return {**message, "headers": kept + own}
+def start_with(message: Message, dialect: Dialect, decision: Decision, notice: bytes = b"") -> tuple[Message, str, str]:
+    """The answer's beginning with our headers in place of any of the same name; and the content type and coding that it states.
+
+    The application's own dictionary is left as it is.
+    """
+    own, names = limit_headers(dialect, decision)
+    headers: RawHeaders = []
+    kind = coding = b""
+    for pair in message.get("headers", ()):
+        name = pair[0].lower()
+        if name in names or name == DECISION or (notice and name == DEGRADED):
+            continue
+        headers.append(pair)
+        if name == b"content-type":
+            kind = pair[1]
+        elif name == b"content-encoding":
+            coding = pair[1]
+    headers += own
+    headers.append((DECISION, decision.id.encode()))
+    if notice:
+        headers.append((DEGRADED, notice))
+    return {**message, "headers": headers}, kind.decode("latin-1"), coding.decode("latin-1")
 
 
 def _short(decision: Decision) -> tuple[Any, float] | None:

@@ -12,13 +12,13 @@ import msgspec
 from gateway_guard.dialects import asks
 from gateway_guard.dialects.conversation import Conversation
 from gateway_guard.dialects.fields import array, flag, optional_array, text, whole
-from gateway_guard.dialects.limits import INFINITE, Headers, figure, seconds, tightest
-from gateway_guard.dialects.limits import whole as shown
+from gateway_guard.dialects.limits import Headers, headers, limit_names, seconds
 from gateway_guard.dialects.meter import Grammar, meter
 from gateway_guard.dialects.refusal import written
 from gateway_guard.dialects.tally import Tally, speech, tell_anthropic
 from gateway_guard.dialects.words import ANTHROPIC
-from gateway_guard.ports import LimitShown, Meter
+from gateway_guard.ports import LimitNames, LimitShown, Meter
+from gateway_guard.quota import Unit
 from gateway_guard.reading import Reading
 
 DECIDED = ("model", "messages", "system", "tools", "stream", "max_tokens")
@@ -42,8 +42,7 @@ TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-FAMILIES = {"requests": "requests", "tokens": "tokens", "input_tokens": "input-tokens", "output_tokens": "output-tokens"}
-NAMES = {family: tuple(f"anthropic-ratelimit-{family}-{what}".encode() for what in ("limit", "remaining", "reset")) for family in FAMILIES.values()}
+FAMILIES: dict[Unit, str] = {"requests": "requests", "tokens": "tokens", "input_tokens": "input-tokens", "output_tokens": "output-tokens"}
 LATEST = 253_402_300_799  # the last second of the year 9999
 
 
@@ -106,6 +105,7 @@ class AnthropicMessages:
     name = "anthropic.messages"
     path = "/v1/messages"
     request_id_header = b"request-id"
+    limit_names: Mapping[Unit, LimitNames] = {unit: limit_names("anthropic-ratelimit-{family}-{what}", family) for unit, family in FAMILIES.items()}
     grammar = Grammar(event, answer, tell_anthropic)
 
     def read(self, body: Mapping[str, Any]) -> Reading:
@@ -149,13 +149,11 @@ class AnthropicMessages:
 
     def limit_headers(self, limits: Sequence[LimitShown], at: float) -> Headers:
         """anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}; resets are moments."""
-        headers: Headers = []
-        for family, limit in tightest(limits, FAMILIES).items():
-            full, left, reset = NAMES[family]
-            headers += ((full, figure(limit.limit)), (left, b"%d" % shown(limit.remaining)))
-            if limit.reset_seconds < INFINITE:
-                headers.append((reset, moment(seconds(at + limit.reset_seconds))))
-        return headers
+        return headers(self.limit_names, self.reset, limits, at)
+
+    def reset(self, at: float, wait: float) -> bytes:
+        """A moment."""
+        return moment(seconds(at + wait))
 
 
 def error_type(status: int) -> str:

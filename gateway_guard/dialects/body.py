@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import msgspec
 import orjson
 
 from gateway_guard.dialects.words import printable
@@ -31,7 +32,7 @@ GZIP = 31  # zlib's window bits for a gzip header and nothing else
 Duplicates = Literal["refuse", "rewrite"]
 
 
-class Parsed(NamedTuple):
+class Parsed(msgspec.Struct, frozen=True):
     """`body` the JSON object; `raw` the bytes to forward, which every reader reads as `body`."""
 
     body: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -36,14 +37,21 @@ class Grammar(NamedTuple):
 
 def meter(grammar: Grammar, content_type: str, *, content_encoding: str, input_tokens: int, streaming: bool) -> Meter:
     """The meter for an answer of this type and encoding. `streaming` decides where the type does not tell."""
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _media_type(content_type)
     streams = kind == "text/event-stream" or (streaming and not kind)
     plain = EventMeter(grammar, input_tokens) if streams else BodyMeter(grammar, input_tokens)
+    if not content_encoding:
+        return plain
     name = content_encoding.strip().lower()
     if name in {"", "identity"}:
         return plain
     lengths = LengthMeter(grammar, input_tokens)
     return InflatingMeter(plain, lengths) if name in {"gzip", "x-gzip", "deflate"} else lengths
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 class EventMeter:

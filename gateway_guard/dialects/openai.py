@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from gateway_guard.dialects.limits import INFINITE, Headers, figure, seconds, tightest, whole
+from gateway_guard.dialects.limits import Headers, headers, limit_names, seconds
 from gateway_guard.dialects.meter import Grammar, meter
 from gateway_guard.dialects.refusal import written
-from gateway_guard.ports import LimitShown, Meter
+from gateway_guard.ports import LimitNames, LimitShown, Meter
+from gateway_guard.quota import Unit
 
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-FAMILIES = {"requests": "requests", "tokens": "tokens", "input_tokens": "tokens", "output_tokens": "tokens"}
-NAMES = {family: tuple(f"x-ratelimit-{what}-{family}".encode() for what in ("limit", "remaining", "reset")) for family in ("requests", "tokens")}
+FAMILIES: dict[Unit, str] = {"requests": "requests", "tokens": "tokens", "input_tokens": "tokens", "output_tokens": "tokens"}
 
 
 class OpenAI:
     """Everything but `read`."""
 
     request_id_header = b"x-request-id"
+    limit_names: Mapping[Unit, LimitNames] = {unit: limit_names("x-ratelimit-{what}-{family}", family) for unit, family in FAMILIES.items()}
     grammar: ClassVar[Grammar]
 
     def meter(self, content_type: str, *, content_encoding: str = "", input_tokens: int = 0, streaming: bool = False) -> Meter:
@@ -45,13 +46,11 @@ class OpenAI:
 
     def limit_headers(self, limits: Sequence[LimitShown], at: float) -> Headers:
         """x-ratelimit-{limit,remaining,reset}-{requests,tokens}. Resets are durations, so `at` says nothing here."""
-        headers: Headers = []
-        for family, limit in tightest(limits, FAMILIES).items():
-            full, left, reset = NAMES[family]
-            headers += ((full, figure(limit.limit)), (left, b"%d" % whole(limit.remaining)))
-            if limit.reset_seconds < INFINITE:
-                headers.append((reset, duration(limit.reset_seconds)))
-        return headers
+        return headers(self.limit_names, self.reset, limits, at)
+
+    def reset(self, at: float, wait: float) -> bytes:
+        """A duration."""
+        return duration(wait)
 
 
 def error_type(status: int) -> str:
@@ -65,7 +64,11 @@ def duration(wait: float) -> bytes:
     """6m0s, 1h0m0s, 8.64s, 17ms: rounded up, to the millisecond below a minute."""
     if wait > 59.999:
         return _long(seconds(wait))
-    milliseconds = seconds(wait * 1000.0)
+    return _short(seconds(wait * 1000.0))
+
+
+@lru_cache(maxsize=4096)
+def _short(milliseconds: int) -> bytes:
     return b"%gs" % (milliseconds / 1000) if milliseconds >= 1000 else b"%dms" % milliseconds
 
 

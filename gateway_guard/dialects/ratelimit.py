@@ -21,7 +21,7 @@ def fields(limits: Sequence[LimitShown]) -> Headers:
     policies: list[bytes] = []
     states: list[bytes] = []
     for limit in limits:
-        policy, name = _policy(limit.name, limit.limit, limit.window_seconds, limit.unit)
+        policy, name = item(limit.name, limit.limit, limit.window_seconds, limit.unit)
         policies.append(policy)
         if limit.reset_seconds < INFINITE:
             states.append(b"%b;r=%d;t=%d" % (name, whole(limit.remaining), seconds(limit.reset_seconds)))
@@ -48,7 +48,7 @@ def quoted(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _policy(name: str, limit: float, window: float, unit: str) -> tuple[bytes, bytes]:
+def item(name: str, limit: float, window: float, unit: str) -> tuple[bytes, bytes]:
     """The policy's item and its name, as the fields write them. They are the same from answer to answer."""
     shown = quoted(name)
     size = f"{shown};q={whole(limit)};w={seconds(window)}" if window > 0 else f"{shown};q={whole(limit)}"

@@ -74,7 +74,7 @@ class Tally:
         told = prompt > 0 or (prompt == 0 and input_tokens == 0)
         output = self.output if self.output >= 0 else tokens(self.said)
         reasoning = self.reasoning if self.reasoning >= 0 else tokens(self.thought)
-        return Usage(prompt if told else input_tokens, output, min(reasoning, output), not told or self.output < 0)
+        return Usage(prompt if told else input_tokens, output, reasoning if reasoning < output else output, not told or self.output < 0)
 
 
 def tokens(size: int) -> int:
@@ -91,14 +91,14 @@ def tell_openai(usage: Any, tally: Tally) -> None:
     """`usage` of the OpenAI APIs, under the older names or the newer ones."""
     if not isinstance(usage, dict):
         return
-    prompt = _first(usage, "prompt_tokens", "input_tokens")
-    output = _first(usage, "completion_tokens", "output_tokens")
-    total = number(usage.get("total_tokens"))
+    prompt = _either(usage, "prompt_tokens", "input_tokens")
+    output = _either(usage, "completion_tokens", "output_tokens")
     if prompt >= 0:
         tally.input = prompt
     if output >= 0:
         # Some servers leave reasoning out of the output, but never out of the total.
-        tally.output = max(output, total - prompt) if prompt >= 0 else output
+        beyond = number(usage.get("total_tokens")) - prompt if prompt >= 0 else -1
+        tally.output = beyond if beyond > output else output
     details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     if isinstance(details, dict):
         reasoning = number(details.get("reasoning_tokens"))
@@ -140,9 +140,6 @@ def speech(value: Any) -> int:
     return size
 
 
-def _first(usage: dict[str, Any], *keys: str) -> int:
-    for key in keys:
-        value = number(usage.get(key))
-        if value >= 0:
-            return value
-    return -1
+def _either(usage: dict[str, Any], name: str, newer: str) -> int:
+    value = number(usage.get(name))
+    return value if value >= 0 else number(usage.get(newer))

@@ -206,7 +206,7 @@ def plans_of(tally: Tally) -> dict[str, Group]:
 
 def quotas_of(tally: Tally) -> dict[str, QuotaUse]:
     """By quota, in alphabetic order."""
-    return {name: _use(tally.quotas[name]) for name in sorted(tally.quotas)}
+    return {name: _use(quota) for name, quota in sorted(tally.quotas.items())}
 
 
 def top_of(tally: Tally, name: Callable[[str], str]) -> list[TopAccount]:
@@ -223,7 +223,7 @@ def _tokens(tokens: tallies.Tokens) -> Tokens:
 def _use(tally: QuotaTally) -> QuotaUse:
     peaks = sorted(tally.peaks.values())
     median, high, higher = (round(_at(peaks, share), 4) for share in (0.5, 0.9, 0.99))
-    return QuotaUse(tally.quotas[0].per, tally.quotas[0].unit, len(peaks), tally.refused, tally.delayed, median, high, higher, round(_at(peaks, 1.0), 4))
+    return QuotaUse(tally.per, tally.unit, len(peaks), tally.refused, tally.delayed, median, high, higher, round(_at(peaks, 1.0), 4))
 
 
 def _at(ordered: Sequence[float], share: float) -> float:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.facts import Identity, Usage
-from gateway_guard.quota import Quota
+from gateway_guard.quota import Lines, Per, Unit
 from gateway_guard.replay.player import Outcome
 from gateway_guard.replay.run import Ended, Step
 
@@ -31,18 +31,35 @@ class AccountTally:
 class QuotaTally:
     """How near a quota's subjects came to it: `peaks` holds the highest fill that each subject reached, 1 = the whole burst."""
 
-    __slots__ = ("delayed", "exempted", "peaks", "quotas", "refused")
+    __slots__ = ("delayed", "exempted", "peaks", "per", "refused", "unit")
 
-    def __init__(self, quota: Quota) -> None:
-        self.quotas = [quota]
+    def __init__(self, per: Per, unit: Unit) -> None:
+        self.per = per
+        self.unit = unit
         self.refused = self.delayed = self.exempted = 0
         self.peaks: dict[str, float] = {}
 
-    def reach(self, subject: str, fill: float) -> None:
-        """A subject's fill is higher than ever."""
-        if subject not in self.peaks and len(self.peaks) >= TRACKED:
-            subject, fill = REST, max(fill, self.peaks.get(REST, fill))
-        self.peaks[subject] = fill
+
+class _Fills:
+    """The highest fills of lines that are charged together, by subject: one look-up for all of them."""
+
+    __slots__ = ("highest", "tallies")
+
+    def __init__(self, tallies: list[QuotaTally]) -> None:
+        self.tallies = tallies
+        self.highest: dict[str, list[float]] = {}
+
+    def meet(self, subject: str) -> list[float]:
+        """A subject that was not seen before."""
+        if len(self.highest) >= TRACKED:
+            subject = REST
+        return self.highest.setdefault(subject, [0.0] * len(self.tallies))
+
+    def tell(self) -> None:
+        """Tell the quotas' tallies. An account whose plan has changed has been under several lines."""
+        for subject, fills in self.highest.items():
+            for tally, fill in zip(self.tallies, fills, strict=True):
+                tally.peaks[subject] = max(fill, tally.peaks.get(subject, 0.0))
 
 
 class Tokens:
@@ -80,9 +97,15 @@ class Tally:
         self.unserved = Tokens()
         self.usage = dict.fromkeys(SOURCES, 0)
         self.accounts: dict[str, AccountTally] = {}
-        self.quotas: dict[str, QuotaTally] = {}
-        # A rulebook's quotas are the same objects for as long as it lives, and to hash one by its value costs more than all the rest.
-        self._by_identity: dict[int, QuotaTally] = {}
+        self._quotas: dict[str, QuotaTally] = {}
+        self._fills: dict[Lines, _Fills] = {}
+
+    @property
+    def quotas(self) -> dict[str, QuotaTally]:
+        """The quotas that anything was charged to, by name."""
+        for fills in self._fills.values():
+            fills.tell()
+        return self._quotas
 
     def take(self, step: Step) -> None:
         """Count one step of a replay."""
@@ -111,13 +134,15 @@ class Tally:
         account.requests += 1
         if would:
             self._touch(account, decision)
-        by_identity = self._by_identity
-        for charge, level in zip(decision.charges, decision.levels, strict=True):
-            quota = charge.quota
-            tally = by_identity.get(id(quota)) or self._learn(quota)
-            fill = level / (quota.burst * charge.scale)
-            if fill > tally.peaks.get(charge.subject, -1.0):
-                tally.reach(charge.subject, fill)
+        levels, place = decision.levels, 0
+        for part in decision.charges.parts:
+            fills = self._fills.get(part.lines) or self._learn(part.lines)
+            highest = fills.highest.get(part.subject) or fills.meet(part.subject)
+            for line, burst in enumerate(part.figures.bursts):
+                fill = levels[place] / burst
+                place += 1
+                if fill > highest[line]:  # noqa: PLR1730 - the call would cost as much as all of the loop
+                    highest[line] = fill
 
     def _end(self, decision: Decision, outcome: Outcome) -> None:
         usage = outcome.usage
@@ -132,11 +157,14 @@ class Tally:
         name = identity.account if len(self.accounts) < TRACKED else REST
         return self.accounts.setdefault(name, AccountTally(identity.plan, identity.org))
 
-    def _learn(self, quota: Quota) -> QuotaTally:
-        name = quota.name if quota.per != "cluster" else f"{quota.name} (cluster)"
-        tally = self._by_identity[id(quota)] = self.quotas.setdefault(name, QuotaTally(quota))
-        tally.quotas.append(quota)  # keeps it alive, so that its identity stays its own
-        return tally
+    def _learn(self, lines: Lines) -> _Fills:
+        tallies = [self._quota(quota.name, lines.per, quota.unit) for quota in lines.quotas]
+        fills = self._fills[lines] = _Fills(tallies)
+        return fills
+
+    def _quota(self, name: str, per: Per, unit: Unit) -> QuotaTally:
+        shown = name if per != "cluster" else f"{name} (cluster)"
+        return self._quotas.setdefault(shown, QuotaTally(per, unit))
 
     def _touch(self, account: AccountTally, decision: Decision) -> None:
         self.enforced += decision.enforced
@@ -155,7 +183,7 @@ class Tally:
         """The quota that refused or delayed. A cluster's has the name of its members' own, and the reasons tell them apart."""
         pooled = decision.reasons[:1] == (f"cluster.{decision.short}",)
         found = next((c.quota for c in decision.charges if c.quota.name == decision.short and (c.quota.per == "cluster") == pooled), None)
-        return None if found is None else self._by_identity.get(id(found)) or self._learn(found)
+        return None if found is None else self._quota(found.name, found.per, found.unit)
 
 
 Fate = Literal["refused", "delayed", "exempted"]

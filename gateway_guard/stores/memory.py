@@ -54,11 +54,14 @@ class _Kind:
         self.least = 1.0
         self._places: dict[str, int] = {}
 
-    def learn(self, lines: Lines) -> None:
+    def learn(self, lines: Lines) -> tuple[Slot, ...]:
         """Give each line its place. The slowest rate of a place is remembered, since only with that one a row has surely drained."""
         figures = zip(lines.quotas, lines.figures.rates, lines.figures.bursts, strict=True)
         places = [(self._place(quota.name, rate), rate, burst) for quota, rate, burst in figures]
-        self.slots[lines] = tuple((line, place, place + 1, rate, burst) for line, (place, rate, burst) in enumerate(places))
+        if len(self.slots) > REMEMBERED:
+            self.slots.clear()
+        slots = self.slots[lines] = tuple((line, place, place + 1, rate, burst) for line, (place, rate, burst) in enumerate(places))
+        return slots
 
     def unpacked(self, row: bytes) -> list[float]:
         """The row's numbers, those of quotas that came later included."""
@@ -138,7 +141,7 @@ class MemoryStore:
         # A hold that has expired was already given back: what it held must not be given back a second time.
         if hold and self._holds.pop(hold, None) is None:
             bill = Bill(tuple(part.costing([cost + held for cost, held in zip(part.costs, part.held, strict=True)]) for part in bill.parts))
-        self._keep(self._work(bill, at)[0])
+        self._keep(self._changed(bill, at))
         if len(self._expiries) > STALE + 2 * len(self._holds):
             self._drop_stale()
 
@@ -165,15 +168,9 @@ class MemoryStore:
         drafts: list[Draft] = []
         levels: list[float] = []
         over: list[Over] = []
-        for part in bill.parts:
-            lines, costs = part.lines, part.costs
-            kind = self._kinds[lines.per]
-            slots: Sequence[Slot] | None = kind.slots.get(lines)
-            if slots is None:
-                self._learn(bill)
-                return self._work(bill, at)
-            if part.figures is not lines.figures:
-                slots = _scaled(slots, part.figures, kind)
+        for part, slots in zip(bill.parts, self._slots(bill), strict=True):
+            costs = part.costs
+            kind = self._kinds[part.lines.per]
             values = self._draft(drafts, kind, slots, part)
             now = values[LATEST] = at if at > values[LATEST] else values[LATEST]
             for line, place, since, rate, burst in slots:
@@ -187,6 +184,30 @@ class MemoryStore:
                     fits = rate > 0.0 and costs[line] <= burst + SPECK
                     over.append((len(levels) - 1, (level - burst) / rate if fits else math.inf))
         return drafts, levels, over
+
+    def _changed(self, bill: Bill, at: float) -> list[Draft]:
+        """Drafts with all charges added, whatever their bursts. A line that is charged nothing is left as it is."""
+        drafts: list[Draft] = []
+        for part, slots in zip(bill.parts, self._slots(bill), strict=True):
+            kind = self._kinds[part.lines.per]
+            values = self._draft(drafts, kind, slots, part)
+            now = values[LATEST] = at if at > values[LATEST] else values[LATEST]
+            for (_, place, since, rate, _), cost in zip(slots, part.costs, strict=True):
+                if cost:
+                    level = values[place] - rate * (now - values[since])
+                    values[place] = level + cost if level >= SPECK else cost
+                    values[since] = now
+        return drafts
+
+    def _slots(self, bill: Bill) -> list[Sequence[Slot]]:
+        """Where the levels of each part are. All are known before a row is unpacked, so that every draft has room for all."""
+        found: list[Sequence[Slot]] = []
+        for part in bill.parts:
+            lines = part.lines
+            kind = self._kinds[lines.per]
+            slots = kind.slots.get(lines) or kind.learn(lines)
+            found.append(slots if part.figures is lines.figures else _scaled(slots, part.figures, kind))
+        return found
 
     def _owed(self, bill: Bill, at: float) -> tuple[float, ...]:
         """The levels without the charges."""
@@ -221,14 +242,6 @@ class MemoryStore:
                 self._opened += 1
                 self._due = -math.inf
 
-    def _learn(self, bill: Bill) -> None:
-        """Places for all lines of `bill`, before any row is unpacked: so all drafts have room for all."""
-        for part in bill.parts:
-            kind = self._kinds[part.lines.per]
-            if len(kind.slots) > REMEMBERED:
-                kind.slots.clear()
-            kind.learn(part.lines)
-
     def _tend(self, at: float) -> None:
         """What is due: expired holds come back, and the clock hands move two rows for each that was opened."""
         while self._expiries and self._expiries[0][0] <= at:
@@ -248,7 +261,7 @@ class MemoryStore:
         if known is not None and known[0] == until:
             del self._holds[hold]
             back = Bill(tuple(part.costing([-held for held in part.held]) for part in known[1].parts))
-            self._keep(self._work(back, until)[0])
+            self._keep(self._changed(back, until))
 
     def _drop_stale(self) -> None:
         """Forget the expiries of holds that were settled: they would fill the memory for as long as a hold may last."""
