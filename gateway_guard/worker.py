@@ -23,11 +23,16 @@ from gateway_guard.policy.model import Policy
 log = logging.getLogger("gateway_guard")
 
 
+def settings_of(policy: Policy) -> Settings:
+    """The analyst's settings as a policy has them."""
+    rules = policy.analysis
+    return Settings(accounts=policy.accounts, window=rules.window, half_life=rules.half_life, smallest=rules.smallest)
+
+
 def analyst_of(policy: Policy, folder: Path) -> Analyst:
     """The analyst that a policy asks for; the calibration's path is relative to `folder`."""
-    rules = policy.analysis
-    settings = Settings(accounts=policy.accounts, window=rules.window, half_life=rules.half_life, smallest=rules.smallest)
-    return Analyst(settings, load_calibration(folder / rules.calibration) if rules.calibration else None)
+    calibration = policy.analysis.calibration
+    return Analyst(settings_of(policy), load_calibration(folder / calibration) if calibration else None)
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -23,7 +23,23 @@ NOT_NAMES = {"utils", "util", "helpers", "helper", "manager", "service", "core",
 CLOCKS = {"now", "utcnow", "today", "monotonic", "perf_counter", "time_ns"}
 
 # Rooms that may know the time, the disk, the network or chance: the edges, and the few rooms whose work it is.
-UPSTAIRS = {"__main__", "cli", "proxy", "console", "asgi", "replay", "assembly", "worker", "trace", "metrics", "challenge", "identity", "stores.redis"}
+UPSTAIRS = {
+    "__main__",
+    "cli",
+    "proxy",
+    "console",
+    "asgi",
+    "replay",
+    "assembly",
+    "worker",
+    "trace",
+    "metrics",
+    "challenge",
+    "identity",
+    "stores.redis",
+    "makers",
+    "tuning",
+}
 
 
 def _name(path: Path) -> str:

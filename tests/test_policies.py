@@ -14,10 +14,13 @@ from gateway_guard.policy.judge import compile_policy
 from gateway_guard.policy.lists import load_lists
 from gateway_guard.policy.load import load
 from gateway_guard.policy.model import Policy, QuotaRule, schema
+from gateway_guard.tuning.case_load import load_cases
+from gateway_guard.tuning.verdict import tried
 from gateway_guard.view import Cluster, Standing, View
 
 POLICIES = Path(__file__).parent.parent / "policies"
 NAMES = ("default", "balanced", "strict")
+FACTS = RequestFacts("r", 100.0, Identity("a", created_at=99.0), "openai.chat")
 TODAY = datetime.date(2026, 11, 25)
 
 
@@ -62,13 +65,27 @@ def test_heavy_honest_work_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_they_keep_what_their_cases_promise(name: str) -> None:
+    assert tried(load_cases(POLICIES / f"{name}.cases.yaml")) == []
+
+
+def test_a_rung_in_shadow_leaves_the_one_below_in_force() -> None:
+    """Balanced records its denials only; those who come so far are still degraded."""
+    rules = compile_policy(policy("balanced"), "digest")
+    standing = Standing("c", 0.0, 9.0, 9.0, ("content", "identity"))
+    score = rules.score(FACTS, standing, View(1, 0.0, {"a": standing}, {"c": Cluster("c", 5)}, "calibrated"))
+    assert score.rung is not None
+    assert score.would is not None
+    assert (score.rung.id, score.would.id) == ("dim", "shut")
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("coordination", "harvest", "climbs"), [(9.0, 0.0, False), (0.0, 9.0, False), (9.0, 9.0, True), (0.2, 0.2, True)])
 def test_only_both_columns_together_climb(name: str, coordination: float, harvest: float, climbs: bool) -> None:
     """Coordination alone shares quotas; a data set that one account builds is that account's business."""
     rules = compile_policy(policy(name), "digest")
-    facts = RequestFacts("r", 100.0, Identity("a", created_at=99.0), "openai.chat")
     standing = Standing("c", 0.0, coordination, harvest, ("content", "identity"))
-    score = rules.score(facts, standing, View(1, 0.0, {"a": standing}, {"c": Cluster("c", 5)}, "calibrated"))
+    score = rules.score(FACTS, standing, View(1, 0.0, {"a": standing}, {"c": Cluster("c", 5)}, "calibrated"))
     assert (score.rung is not None) == climbs
 
 

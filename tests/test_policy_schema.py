@@ -13,7 +13,7 @@ from gateway_guard.policy import text
 from gateway_guard.policy.model import Policy, schema
 
 ROOT = Path(__file__).parent
-FILES = [*ROOT.glob("policies/good/*.yaml"), *(ROOT.parent / "policies").glob("*.yaml")]
+FILES = [*ROOT.glob("policies/good/*.yaml"), *(path for path in (ROOT.parent / "policies").glob("*.yaml") if not path.name.endswith(".cases.yaml"))]
 SCHEMA = schema()
 TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "integer": (int,), "number": (int, float), "null": (type(None),), "boolean": (bool,),

@@ -1,4 +1,4 @@
-"""`gateway-guard check`: judge policy files before they are used."""
+"""`gateway-guard check`: judge policy files, and try the cases beside them, before they are used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway_guard.errors import PolicyError, UsageError
+from gateway_guard.errors import GuardError, PolicyError, UsageError
 
 if TYPE_CHECKING:
     from gateway_guard.policy.load import Loaded
 
 SUFFIXES = (".yaml", ".yml")
+CASES = ".cases.yaml"
 _POLICY = re.compile(r"^version\s*:", re.MULTILINE)
 
 
@@ -26,13 +27,18 @@ def register(app: typer.Typer) -> None:
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Policy files, or folders of them.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as problems.")] = False,
+    cases: Annotated[bool, typer.Option(help="Try the cases beside each policy (NAME.cases.yaml).")] = True,
 ) -> None:
-    """Check policy files: every problem on a line of its own, with file and line.
+    """Check policy files: every problem on a line of its own, with file and line. Then try their cases: given traffic, expected outcomes.
 
-    In a folder, files without a `version` are parts for others to include, and are left out. Exit code: 0 all good, 1 problems, 2 nothing to check.
+    A file NAME.cases.yaml can be given by itself, too. In a folder, files without a `version` are parts for others to include, and are left out.
+    Exit code: 0 all good, 1 problems, 2 nothing to check.
     """
     today = datetime.datetime.now(datetime.UTC).date()
-    good = [_judge(path, today, strict=strict) for path in _policies(paths)]
+    found = _policies(paths)
+    good = [_judge(path, today, strict=strict) for path in found if not _is_cases(path)]
+    if cases:
+        good += [_try(path) for path in _cases(found)]
     raise typer.Exit(0 if all(good) else 1)
 
 
@@ -53,6 +59,33 @@ def _judge(path: Path, today: datetime.date, *, strict: bool) -> bool:
         return False
     typer.echo(f"ok {path} {loaded.digest} {_summary(loaded)}")
     return True
+
+
+def _is_cases(path: Path) -> bool:
+    return path.name.endswith(CASES)
+
+
+def _cases(found: list[Path]) -> list[Path]:
+    """The files of cases that were named, and those beside policies that were."""
+    beside = [path if _is_cases(path) else path.with_name(path.stem + CASES) for path in found]
+    return list(dict.fromkeys(path for path in beside if _is_cases(path) and path.exists()))
+
+
+def _try(path: Path) -> bool:
+    from gateway_guard.tuning.case_load import load_cases  # noqa: PLC0415 - help must not wait for numpy
+    from gateway_guard.tuning.verdict import tried  # noqa: PLC0415
+
+    try:
+        loaded = load_cases(path)
+        failures = tried(loaded)
+    except GuardError as error:
+        typer.echo(str(error))
+        return False
+    for failure in failures:
+        typer.echo(failure)
+    count = len(loaded.cases)
+    typer.echo(f"{'failed' if failures else 'ok'} {path} ({count} case{'' if count == 1 else 's'})")
+    return not failures
 
 
 def _summary(loaded: Loaded) -> str:
@@ -82,7 +115,7 @@ def _policies(paths: list[Path]) -> list[Path]:
 
 def _inside(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
-    policies = [path for path in files if _POLICY.search(path.read_text("utf-8", errors="replace"))]
+    policies = [path for path in files if _is_cases(path) or _POLICY.search(path.read_text("utf-8", errors="replace"))]
     if not policies:
         raise UsageError(f"{folder}: no policy in this folder (a policy is a .yaml file with `version: 1`)")
     return policies

@@ -55,11 +55,11 @@ class Rulebook:
         self.expires = policy.reservation.expires
         self._expected = float(policy.reservation.output)
         self._ladder = tuple(sorted(policy.ladder, key=lambda rung: rung.at))
+        self._acting = tuple(rung for rung in self._ladder if rung.mode == "enforce")
         self._signals = tuple((name, SIGNALS[name], rule) for name, rule in sorted(policy.signals.items()) if rule.mode != "off")
         # Of an account of which the view holds nothing, the signals that speak from it are silent.
         self._signals_alone = tuple(entry for entry in self._signals if entry[0] not in FROM_VIEW)
-        quiet = self._rung(0.0, (), None)
-        self._quiet = Score((), 0.0, quiet, quiet)
+        self._quiet = Score((), 0.0, self._rung(0.0, (), None, self._acting), self._rung(0.0, (), None, self._ladder))
         self._tariff = Tariff(policy)
         self._plans = {"": policy.plans.get(policy.default_plan, Plan()), **policy.plans}
         self._exempt = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.accounts for ident in account_ids(name)}
@@ -89,7 +89,9 @@ class Rulebook:
             shadow += weight
         if not evidence and standing is None:
             return self._quiet
-        return Score(tuple(evidence), total, self._rung(total, evidence, standing), self._rung(max(total, shadow), evidence, standing))
+        # A rung in shadow is only recorded: who has reached it still stands on the one below.
+        acting = self._rung(total, evidence, standing, self._acting)
+        return Score(tuple(evidence), total, acting, self._rung(max(total, shadow), evidence, standing, self._ladder))
 
     def charges(self, facts: RequestFacts, *, forecast: float, scale: float, clean: bool = True) -> Bill:
         """What the request asks of each quota that applies to it, cluster quotas aside. `clean`: nothing but age stands against the account."""
@@ -143,12 +145,12 @@ class Rulebook:
         age = max(0.0, at - identity.created_at)
         return min(1.0, plan.trust.start + (1.0 - plan.trust.start) * age / plan.trust.over)
 
-    def _rung(self, total: float, evidence: Sequence[Evidence], standing: Standing | None) -> Rung | None:
+    def _rung(self, total: float, evidence: Sequence[Evidence], standing: Standing | None, ladder: Sequence[Rung]) -> Rung | None:
         """The highest rung that the score reaches and the evidence may carry: beyond quotas, both columns and two independent families."""
         # Of the analyst's evidence: a young account is no second opinion on what the account shares with others.
         families = standing.families if standing is not None else ()
         names = {e.signal for e in evidence}
-        for rung in reversed(self._ladder):
+        for rung in reversed(ladder):
             if total < rung.at:
                 continue
             if rung.do in GRAVE and not (len(families) >= 2 and names >= FROM_VIEW):

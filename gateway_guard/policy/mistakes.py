@@ -38,19 +38,59 @@ _KINDS = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false
 _BOUNDS = {"gt": "more than {}", "ge": "{} or more", "lt": "less than {}", "le": "{} or less"}
 
 
-def explain(error: ErrorDetails, tree: Tree) -> Problem:
-    """One finding of pydantic as a problem in the file."""
-    steps: Steps = tuple(error["loc"])
+class Keys:
+    """The keys that a kind of file may have, from its JSON Schema. `under`: the steps from the top of the file to the part that the schema describes."""
+
+    def __init__(self, schema: Mapping[str, Any], under: Steps = ()) -> None:
+        self._whole = schema
+        self._under = len(under)
+
+    def known(self, steps: Steps) -> list[str]:
+        """Those of the mapping at `steps`."""
+        part = self._plain(self._whole)
+        for step in steps[self._under :]:
+            part = self._plain(self._inside(part, step))
+        return list(part.get("properties", ()))
+
+    def homes(self, name: str) -> list[str]:
+        """The paths of all mappings that have the key `name`."""
+        return [home for key, home in self._all(self._whole, "") if key == name]
+
+    def _all(self, part: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+        """Every key of the schema with the path of the mapping that it belongs to."""
+        part = self._plain(part)
+        for name, child in part.get("properties", {}).items():
+            yield name, path
+            yield from self._all(child, f"{path}.{name}" if path else name)
+        for key in ("additionalProperties", "items"):
+            if isinstance(part.get(key), dict):
+                yield from self._all(part[key], f"{path}.*" if key != "items" else f"{path}[]")
+
+    def _plain(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A part of the schema with its reference followed; of alternatives, the one that is a mapping."""
+        for option in (part, *part.get("anyOf", ())):
+            if "$ref" in option:
+                return self._plain(self._whole["$defs"][option["$ref"].rpartition("/")[2]])
+        return part
+
+    def _inside(self, part: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
+        for child in (part.get("properties", {}).get(step), part.get("additionalProperties"), part.get("items")):
+            if isinstance(child, dict):
+                return child
+        return {}
+
+
+@functools.cache
+def policy_keys() -> Keys:
+    """The keys of a policy."""
+    return Keys(model.schema())
+
+
+def explain(error: ErrorDetails, tree: Tree, keys: Keys | None = None, under: Steps = ()) -> Problem:
+    """One finding of pydantic as a problem in the file; it looked at what lies `under` these steps, and `keys` says what could stand there."""
+    steps: Steps = (*under, *error["loc"])
     at = tree.find(steps[:-1] if error["type"] == "missing" else steps).at
-    return Problem(at, _sentence(error, steps, tree))
-
-
-def known_keys(steps: Steps) -> list[str]:
-    """The keys that the mapping at `steps` may have."""
-    part = _plain(_whole())
-    for step in steps:
-        part = _plain(_inside(part, step))
-    return list(part.get("properties", ()))
+    return Problem(at, _sentence(error, steps, tree, keys or policy_keys()))
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -64,11 +104,11 @@ def meant(word: str, known: Iterable[str]) -> str:
     return choices[near[0]] if near else ""
 
 
-def _sentence(error: ErrorDetails, steps: Steps, tree: Tree) -> str:
+def _sentence(error: ErrorDetails, steps: Steps, tree: Tree, keys: Keys) -> str:
     kind, value, name = error["type"], error["input"], tree.name(steps)
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(steps, tree)
+        return _unknown_key(steps, tree, keys)
     if kind == "missing":
         return f"`{name}` is missing; add for example `{_TRY.get(str(steps[-1]), f'{steps[-1]}: ...')}`"
     if kind == "value_error":
@@ -91,13 +131,13 @@ def _state(kind: str, value: object, context: Mapping[str, Any]) -> str:
     return next((f"is {value} and must be {said.format(f'{context[key]:g}')}" for key, said in _BOUNDS.items() if key in context), "")
 
 
-def _unknown_key(steps: Steps, tree: Tree) -> str:
+def _unknown_key(steps: Steps, tree: Tree, keys: Keys) -> str:
     key, above = str(steps[-1]), steps[:-1]
     where = f" in `{tree.name(above)}`" if above else ""
-    known = known_keys(above)
+    known = keys.known(above)
     if near := meant(key, known):
         return f"unknown key `{key}`{where}; did you mean `{near}`?"
-    homes = [home for name, home in _homes(_whole()) if name == key]
+    homes = keys.homes(key)
     if homes:
         at_home = " or ".join(f"under `{home}`" if home else "at the left margin" for home in homes)
         return f"unknown key `{key}`{where}; it belongs {at_home}"
@@ -133,34 +173,3 @@ def _expected(kind: str, value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"-?[0-9.]{1,20}", value):
         return f"{text}; take the quotes off"
     return text
-
-
-def _homes(part: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Every key of the schema with the path of the mapping that it belongs to."""
-    part = _plain(part)
-    for name, child in part.get("properties", {}).items():
-        yield name, path
-        yield from _homes(child, f"{path}.{name}" if path else name)
-    for key in ("additionalProperties", "items"):
-        if isinstance(part.get(key), dict):
-            yield from _homes(part[key], f"{path}.*" if key != "items" else f"{path}[]")
-
-
-@functools.cache
-def _whole() -> dict[str, Any]:
-    return model.schema()
-
-
-def _plain(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A part of the schema with its reference followed; of alternatives, the one that is a mapping."""
-    for option in (part, *part.get("anyOf", ())):
-        if "$ref" in option:
-            return _plain(_whole()["$defs"][option["$ref"].rpartition("/")[2]])
-    return part
-
-
-def _inside(part: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
-    for child in (part.get("properties", {}).get(step), part.get("additionalProperties"), part.get("items")):
-        if isinstance(child, dict):
-            return child
-    return {}
