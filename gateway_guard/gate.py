@@ -19,6 +19,8 @@ from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.facts import RequestFacts, Usage
+from gateway_guard.policy.acknowledged import NOTHING as NOTHING_ACKNOWLEDGED
+from gateway_guard.policy.acknowledged import relieved
 from gateway_guard.policy.judge import Rulebook, Score, action_of
 from gateway_guard.policy.model import Rung
 from gateway_guard.ports import Store
@@ -41,20 +43,26 @@ class Spending(NamedTuple):
 
 
 class Gate:
-    """Decides and settles. `rules` and `view` may be assigned at any time."""
+    """Decides and settles. `rules`, `view` and `acknowledged` may be assigned at any time."""
 
     def __init__(self, rules: Rulebook, store: Store, view: View = EMPTY) -> None:
         self.rules = rules
         self.store = store
         self.view = view
+        self.acknowledged = NOTHING_ACKNOWLEDGED
 
     async def decide(self, facts: RequestFacts) -> Decision:
         """The decision about one request; what it reserves is held until `settle`, or until it expires."""
         rules, view = self.rules, self.view
         account = facts.identity.account
         standing = view.standings.get(account)
+        relief = None
+        if self.acknowledged:
+            relief = self.acknowledged.relief(facts.identity, standing.cluster if standing is not None else "", facts.at)
+            if relief is not None and standing is not None:
+                standing = relieved(standing, relief)
         cluster = view.clusters.get(standing.cluster) if standing is not None and standing.cluster else None
-        score = rules.score(facts, standing, view)
+        score = rules.score(facts, standing, view, relief)
         exempt = rules.exemption(facts.identity, facts.at) if rules.exempting else ""
         rung = score.rung if rules.enforcing or score.rung is None else score.would
         if rung is not None and rung.do == "deny" and rung.mode == "enforce" and not exempt:
@@ -63,7 +71,7 @@ class Gate:
         # Trust is for those of whom nothing is known: a member of a cluster that harvests is back at its beginning.
         clean = standing is None or standing.harvest <= 0.0 or not view.calibrated
         charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale, clean=clean)
-        if cluster is None and not exempt and score.would is None and not score.evidence:
+        if cluster is None and relief is None and not exempt and score.would is None and not score.evidence:
             spend = await self._try(facts, charges)
             if spend.ok and not spend.wait:
                 return _calm(facts, rules, view, charges, spend)
@@ -71,6 +79,8 @@ class Gate:
         else:
             result = await self._spend(facts, charges, cluster, view)
         decision = self._conclude(facts, score, rung, cluster, exempt, result)
+        if relief is not None:
+            decision = structs.replace(decision, reasons=(*decision.reasons, *(f"acknowledged.{number}" for number in relief.numbers)))
         if exempt and not result.spend.ok:
             # An exemption lifts the action, not the counting: what was refused is charged all the same.
             await self.store.adjust(result.paid, facts.at)

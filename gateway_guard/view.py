@@ -28,13 +28,19 @@ class Cluster(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
-    """What the view holds of one account. An account of which nothing is known has none."""
+    """What the view holds of one account. An account of which nothing is known has none.
+
+    `joined` when it came into the cluster · `weights` log-odds of its own that each of its `families` says · `seen` when it last showed a trait that
+    speaks for the cluster, 0 when that is not told.
+    """
 
     cluster: str = ""
     joined: float = 0.0
     coordination: float = 0.0
     harvest: float = 0.0
     families: tuple[Family, ...] = ()
+    weights: tuple[float, ...] = ()
+    seen: float = 0.0
 
 
 class View(msgspec.Struct, frozen=True):

@@ -33,6 +33,7 @@ UPSTAIRS = {
     "assembly",
     "worker",
     "trace",
+    "appeals",
     "metrics",
     "challenge",
     "identity",

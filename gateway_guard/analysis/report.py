@@ -76,7 +76,8 @@ def view(snapshot: Snapshot, drawing: Drawing) -> View:
 def _standing(snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats) -> Standing:
     old = snapshot.before.standings.get(account)
     joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
-    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence))
+    weights = tuple(round(float(weight), 3) for weight in evidence if weight >= ENOUGH)
+    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence), weights)
 
 
 def _families(evidence: Floats) -> tuple[Family, ...]:

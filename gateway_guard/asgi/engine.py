@@ -12,12 +12,14 @@ from pathlib import Path
 
 import httpx
 
+from gateway_guard.appeals.keeper import Keeper
 from gateway_guard.asgi import hangups
+from gateway_guard.asgi.books import Books
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
 from gateway_guard.assembly import Parts, assemble
-from gateway_guard.decision import Decision
+from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import GuardError, RequestError, UnreadableBody
 from gateway_guard.gate import Gate
 from gateway_guard.identity.credentials import hide
@@ -32,6 +34,7 @@ from gateway_guard.worker import Worker, analyst_of
 log = logging.getLogger("gateway_guard")
 # How often a changed policy is looked for, in seconds.
 LOOK = 1.0
+ALLOW = Action.ALLOW
 
 
 class Engine:
@@ -50,6 +53,8 @@ class Engine:
         self.worker = self._worker(parts)
         self.sink: Sink | None = self.worker
         self.recorder = self._recorder(parts)
+        self.books = Books(parts.rules.policy, self._settings.policy.parent, settings.key, self.gate, self.clock)
+        self._noted(parts)
         self._pseudonyms = parts.pseudonyms
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
         self._looked = 0.0
@@ -57,6 +62,16 @@ class Engine:
         self._hangups = hangups.count()
         if self.recorder is not None:
             atexit.register(self.recorder.close)
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """Who keeps the state file, if the policy names one."""
+        return self.books.keeper
+
+    @property
+    def appeals_path(self) -> str:
+        """Where to appeal, empty for nowhere: without a state file an appeal would be forgotten."""
+        return (self.gate.rules.policy.appeals.path or "") if self.keeper is not None else ""
 
     def passes(self, error: RequestError) -> bool:
         """Whether a request that could not be read or identified goes on all the same."""
@@ -71,6 +86,8 @@ class Engine:
     def decided(self, decision: Decision) -> int:
         """Log a decision; the ticket for recording its exchange."""
         self.counts[decision.would.label] += 1
+        if decision.action is not ALLOW:
+            self.books.felt(decision)
         if self.recorder is None:
             return 0
         self.recorder.decision(row(decision, decision.account))
@@ -87,6 +104,7 @@ class Engine:
         if now - self._looked < LOOK or self._reloading is not None:
             return
         self._looked = now
+        self.books.start()
         if self._hangups != hangups.count() or _stat(self._stamps) != self._stamps:
             self._hangups = hangups.count()
             self._reloading = asyncio.get_running_loop().create_task(self._reload())
@@ -100,6 +118,7 @@ class Engine:
             await self._http.aclose()
         if self.recorder is not None:
             await asyncio.to_thread(self.recorder.close)
+        await self.books.close()
 
     def _assemble(self) -> Parts:
         s = self._settings
@@ -117,6 +136,7 @@ class Engine:
             self._stamps = _stat(self._stamps)
             self.counts["policy_refused"] += 1
             log.error("the changed policy is refused, the last good one stays in force: %s", error)
+            self.books.note("policy.refused", problems=str(error).splitlines()[:20], stays=self.gate.rules.digest)
             return
         except OSError as error:
             log.error("the policy cannot be read, the last good one stays in force: %s", error)
@@ -127,7 +147,7 @@ class Engine:
 
     async def _adopt(self, parts: Parts) -> None:
         before, known = self.gate.rules, self.intake.identifier
-        for section in ("record", "analysis"):
+        for section in ("record", "analysis", "state"):
             if getattr(parts.rules.policy, section) != getattr(before.policy, section):
                 log.warning("the policy's `%s` section has changed: it takes effect at the next start", section)
         same = parts.rules.policy.identity == before.policy.identity
@@ -139,7 +159,12 @@ class Engine:
             await known.close()
         self.lane = Lane(parts.rules.policy.throttle.release)
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
+        self._noted(parts, before.digest)
         log.info("policy %s (%s) is in force, was %s", parts.rules.policy.name, parts.rules.digest, before.digest)
+
+    def _noted(self, parts: Parts, before: str = "") -> None:
+        policy = parts.rules.policy
+        self.books.note("policy.loaded", policy=policy.name, digest=parts.rules.digest, mode=policy.mode, before=before)
 
     def _worker(self, parts: Parts) -> Worker | None:
         policy = parts.rules.policy

@@ -78,7 +78,7 @@ class Exchange:
         if not decision.served:
             self._tell(facts.at, None, "refused")
             self._record(facts.at, None, "refused")
-            await refuse(self._send, self._dialect, decision)
+            await refuse(self._send, self._dialect, decision, self._engine.appeals_path)
             return
         await self._serve(app, decision)
 

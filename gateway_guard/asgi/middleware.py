@@ -9,13 +9,15 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway_guard.asgi.appeals import AppealDesk
 from gateway_guard.asgi.engine import Engine
 from gateway_guard.asgi.exchange import Exchange
 from gateway_guard.asgi.settings import settle_settings
 
 
 class GatewayGuard:
-    """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched.
+    """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched,
+    but for the appeals' path when the policy keeps a state file.
 
     `policy` a policy file (default: GATEWAY_GUARD_POLICY of the environment) · `directory` an accounts.csv (GATEWAY_GUARD_DIRECTORY, or the policy's
     `identity.directory`) or a callable from a credential to what is known of its account · `key` the secret of all keyed hashes
@@ -35,15 +37,21 @@ class GatewayGuard:
         table = directory if isinstance(directory, (str, Path)) else None
         settings = settle_settings(os.environ, policy=policy, directory=table, key=key)
         self.engine = Engine(settings, lookup=directory if callable(directory) else None)
+        self.appeals = AppealDesk(self.engine)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
             root = scope.get("root_path", "")
-            dialect = self.engine.intake.dialect(scope["method"], path.removeprefix(root) if root else path)
+            path = path.removeprefix(root) if root else path
+            dialect = self.engine.intake.dialect(scope["method"], path)
             if dialect is not None:
                 self.engine.watch()
                 await Exchange(self.engine, scope, receive, send, dialect).run(self.app)
+                return
+            if self.appeals.takes(path):
+                self.engine.watch()
+                await self.appeals.serve(scope, receive, send, path)
                 return
         await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
 

@@ -19,15 +19,16 @@ DEGRADED = b"x-gateway-guard-degraded"
 CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "access_denied")}
 
 
-async def refuse(send: Send, dialect: Dialect, decision: Decision) -> None:
-    """Answer a request that is not served."""
+async def refuse(send: Send, dialect: Dialect, decision: Decision, appeals: str = "") -> None:
+    """Answer a request that is not served. `appeals` is the path where its caller can appeal, empty for nowhere."""
     status, code = CODES[decision.action]
     headers = [(DECISION, decision.id.encode()), *limit_headers(dialect, decision)[0]]
     if status == 429:
         headers += ratelimit.retry(decision.wait)
     else:
         headers.append((b"x-should-retry", b"false"))
-    await answer(send, status, dialect.error(status, code, message(decision), details=details(decision), request_id=decision.id), headers)
+    told = {**details(decision), "appeals": appeals} if appeals else details(decision)
+    await answer(send, status, dialect.error(status, code, message(decision, appeals), details=told, request_id=decision.id), headers)
 
 
 async def refuse_unread(send: Send, dialect: Dialect, error: RequestError, ident: str) -> None:
@@ -60,10 +61,11 @@ def details(decision: Decision) -> dict[str, Any]:
     return out
 
 
-def message(decision: Decision) -> str:
+def message(decision: Decision, appeals: str = "") -> str:
     """One sentence that names the limit, what is left, and when to come back."""
     if decision.action is Action.DENY:
-        return f"Access is suspended for this account. Quote decision {decision.id} when you contact support."
+        way = f" To appeal, POST it to {appeals}." if appeals else ""
+        return f"Access is suspended for this account. Quote decision {decision.id} when you contact support.{way}"
     found = _short(decision)
     if found is None:
         return f"Rate limit reached. Decision {decision.id}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import calibrate, check, clusters, explain, replay, schema, serve
+from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, explain, replay, schema, serve
 
 app = typer.Typer(
     name="gateway-guard",
@@ -22,3 +22,6 @@ replay.register(app)
 explain.register(app)
 calibrate.register(app)
 clusters.register(app)
+appeals.register(app)
+acknowledge.register(app)
+audit.register(app)

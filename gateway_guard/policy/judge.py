@@ -13,6 +13,7 @@ import msgspec
 from gateway_guard.decision import Action
 from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Asks, Identity, RequestFacts, Usage
+from gateway_guard.policy.acknowledged import Relief
 from gateway_guard.policy.model import Plan, Policy, Rung
 from gateway_guard.policy.terms import Tariff, Terms
 from gateway_guard.quota import Bill, Figures, Part, figures_of
@@ -74,13 +75,13 @@ class Rulebook:
                 return found[0]
         return ""
 
-    def score(self, facts: RequestFacts, standing: Standing | None, view: View) -> Score:
-        """Weigh what the signals say and find the rung."""
+    def score(self, facts: RequestFacts, standing: Standing | None, view: View, relief: Relief | None = None) -> Score:
+        """Weigh what the signals say, but for the families that `relief` has acknowledged, and find the rung."""
         evidence: list[Evidence] = []
         total = shadow = 0.0
         for name, signal, rule in self._signals_alone if standing is None else self._signals:
             found = signal(facts, standing, view)
-            if found is None:
+            if found is None or (relief is not None and found.family in relief.families):
                 continue
             weight = min(rule.weight * found.log_odds, rule.ceiling)
             evidence.append(Evidence(found.family, name, weight, found.says))

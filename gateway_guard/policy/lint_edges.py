@@ -18,6 +18,7 @@ _BODY_MOST = 128 * 2**20
 # A unix socket has no address: its peer is trusted by this word.
 UNIX = "unix"
 _ROTATE_LEAST = 64 * 2**10
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 
 
 def names(policy: Policy) -> Iterator[Finding]:
@@ -66,8 +67,26 @@ def record(policy: Policy) -> Iterator[Finding]:
         yield Finding(("record", "exchanges"), f"decisions and exchanges would both be written to `{rules.exchanges}`; name two files")
     if rules.rotate < _ROTATE_LEAST:
         yield Finding(("record", "rotate"), f"{rules.rotate} bytes would start a new file every few lines; write for example `256 MiB`")
+    if rules.audit is not None and not rules.audit.endswith(".jsonl"):
+        yield Finding(("record", "audit"), f"the audit log is plain lines, so that each can be checked: name `{rules.audit}` NAME.jsonl")
+    if rules.audit is not None and rules.audit in (rules.decisions, rules.exchanges):
+        yield Finding(("record", "audit"), f"`{rules.audit}` is another log's file already; name one for the audit log alone")
     if "sample" in rules.model_fields_set and rules.exchanges is None:
         yield odd(("record", "sample"), "`sample` thins out `exchanges`, which are not recorded")
+
+
+def appeals(policy: Policy) -> Iterator[Finding]:
+    """Whoever is acted on can be told where to appeal, and the appeal is kept."""
+    rules, record = policy.appeals, policy.record
+    if rules.path is not None and (not _PATH.fullmatch(rules.path) or rules.path in policy.guard.paths):
+        yield Finding(("appeals", "path"), f"`{rules.path}` is no path of its own; write for example `/.well-known/gateway-guard/appeals`, or null for none")
+    if rules.limit.unit != "requests":
+        yield Finding(("appeals", "limit"), "appeals are counted, so their limit is a number in a time; write for example `10/day`")
+    if policy.state is not None and policy.state in (record.decisions, record.exchanges, record.audit):
+        yield Finding(("state",), f"`{policy.state}` is a log's file already; name one for the state alone")
+    grave = [rung.id for rung in policy.ladder if rung.do not in ("allow", "throttle") and rung.mode == "enforce"]
+    if policy.mode == "enforce" and grave and policy.state is None:
+        yield odd(("ladder",), f"rung `{grave[0]}` acts on accounts, and nobody can appeal: give the policy a `state` file, for example `guard/state.sqlite`")
 
 
 def upstream(policy: Policy) -> Iterator[Finding]:
@@ -122,4 +141,5 @@ RULES = (
     ruled("identity", identity),
     ruled("record", record),
     ruled("reservation upstream", upstream),
+    ruled("appeals guard record state ladder mode", appeals),
 )

@@ -217,9 +217,17 @@ class RecordRules(Rules):
 
     decisions: str | None = None
     exchanges: str | None = None
+    audit: str | None = None
     sample: Share = 1.0
     rotate: Size = 256 * 2**20
     keep: Annotated[int, Field(ge=1)] = 8
+
+
+class AppealRules(Rules):
+    """Where accounts appeal against decisions about themselves (null: nowhere), and how often each may."""
+
+    path: str | None = "/.well-known/gateway-guard/appeals"
+    limit: Annotated[Limit, Field(validate_default=True)] = "10/day"  # type: ignore[assignment]
 
 
 class UpstreamRules(Rules):
@@ -255,6 +263,8 @@ class Policy(Rules):
     accounts: Annotated[int, Field(ge=1)] = 1_000_000
     lists: list[str] = []
     record: RecordRules = RecordRules()
+    state: str | None = None
+    appeals: AppealRules = AppealRules()
     upstream: UpstreamRules = UpstreamRules()
 
 

@@ -22,7 +22,7 @@ ATTEMPTS = 100
 
 
 class RotatingFile:
-    """Appends blocks of lines. Raises OSError when the disk refuses; what was appended before stays whole."""
+    """Appends blocks of lines. Raises OSError when the disk refuses; what was appended before stays whole. `keep` 0: every file."""
 
     def __init__(self, path: str | Path, *, rotate: int, keep: int) -> None:
         self._folder = Path(path).parent
@@ -33,15 +33,29 @@ class RotatingFile:
         self._keep = keep
         self._descriptor = -1
         self._size = 0
+        self.path: Path | None = None
 
     def append(self, lines: bytes) -> int:
         """Add whole lines; returns the bytes that they took on the disk."""
         data = self._compress(lines) if self._compress is not None else lines
-        if self._descriptor < 0 or (self._size and self._size + len(data) > self.rotate) or self._is_gone():
-            self._next()
+        if self.due(len(data)):
+            self.begin()
         self._put(data)
         self._size += len(data)
         return len(data)
+
+    def due(self, size: int) -> bool:
+        """Whether `size` more bytes go to the next file: there is none yet, the open one would be too large, or somebody has removed it."""
+        return self._descriptor < 0 or bool(self._size and self._size + size > self.rotate) or self._is_gone()
+
+    def sync(self) -> None:
+        """Return when what was appended is on the disk."""
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
+
+    def known(self) -> list[Path]:
+        """The files of the row, oldest first."""
+        return [path for _, path in self._known()] if self._folder.is_dir() else []
 
     def close(self) -> None:
         """Let go of the open file."""
@@ -65,12 +79,14 @@ class RotatingFile:
         """Somebody has removed the open file: what is written to it would be lost."""
         return os.fstat(self._descriptor).st_nlink == 0
 
-    def _next(self) -> None:
+    def begin(self) -> None:
+        """Go on with the next file."""
         self.close()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = self._known()
-        for path in [path for _, path in known][: len(known) + 1 - self._keep]:
-            _drop(path)
+        if self._keep:
+            for path in [path for _, path in known][: len(known) + 1 - self._keep]:
+                _drop(path)
         number = known[-1][0] + 1 if known else 1
         self._descriptor = self._created(number)
         self._size = 0
@@ -84,8 +100,11 @@ class RotatingFile:
     def _created(self, number: int) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         for candidate in range(number, number + ATTEMPTS):
+            path = self._folder / f"{self._stem}.{candidate:06d}{self._suffix}"
             with suppress(FileExistsError):
-                return os.open(self._folder / f"{self._stem}.{candidate:06d}{self._suffix}", flags, 0o600)
+                descriptor = os.open(path, flags, 0o600)
+                self.path = path
+                return descriptor
         raise FileExistsError(f"no free number near {number} in {self._folder}")
 
 

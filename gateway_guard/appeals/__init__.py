@@ -1,0 +1,1 @@
+"""The way back: appeals, acknowledgements, and the file beside the policy that keeps them."""

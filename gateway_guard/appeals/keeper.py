@@ -1,0 +1,144 @@
+"""What one process of the guard does with the state file, off the requests' way.
+
+Twice a second a thread keeps the decisions that were felt, takes up what operators have acknowledged, and hands what they did to the audit log. When
+the file cannot be used, the last acknowledgements stay in force, decisions wait within their bound, and the trouble is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway_guard.appeals.ledger import EACH, Ledger
+from gateway_guard.appeals.values import Act, Touched
+from gateway_guard.errors import StoreError
+from gateway_guard.policy.acknowledged import Acknowledged
+
+log = logging.getLogger("gateway_guard")
+
+TICK = 0.5
+# Accounts whose decisions wait to be written; further ones cannot appeal against what was decided in the same half second.
+WAITING = 20_000
+
+
+class Audit(Protocol):
+    """What a keeper needs of the audit log."""
+
+    def write(self, entries: Sequence[dict[str, object]], /) -> None: ...
+
+
+class Keeper:
+    """`adopt` is given the acknowledgements whenever they have changed."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], adopt: Callable[[Acknowledged], None], audit: Audit | None = None) -> None:
+        self.ledger = ledger
+        self._clock = clock
+        self._adopt = adopt
+        self._audit = audit
+        self._waiting: dict[str, deque[Touched]] = {}
+        self._head: tuple[str, int, str] | None = None
+        self._noted: tuple[str, int, str] | None = None
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._troubled = False
+        self._take_up()
+
+    def touched(self, decision: Touched) -> None:
+        """An account has felt a decision: it may appeal against it from now on."""
+        with self._lock:
+            waiting = self._waiting.get(decision.account)
+            if waiting is None:
+                if len(self._waiting) >= WAITING:
+                    return
+                waiting = self._waiting[decision.account] = deque(maxlen=EACH)
+            waiting.append(decision)
+
+    def find(self, account: str, ident: str) -> Touched | None:
+        """A decision about `account`; None when there is none of that id, and when it is somebody else's: the two are not told apart."""
+        with self._lock:
+            waiting = [one for one in self._waiting.get(account, ()) if one.id == ident]
+        found = waiting[0] if waiting else self.ledger.decision(ident)
+        return found if found is not None and found.account == account else None
+
+    def reached(self, file: str, entry: int, seal: str) -> None:
+        """How far the audit log goes: noted in the state file, so that cutting it off is seen."""
+        self._head = (file, entry, seal)
+
+    def start(self) -> None:
+        """Begin, if it has not begun; a server that forks its workers does so before the first request."""
+        if self._thread is None and not self._closing:
+            self._thread = threading.Thread(target=self._run, name="gateway-guard-state", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Keep what waits, and go to sleep. The file stays open until `close`: the audit log's last entries are noted in it."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        self._turn()
+
+    def close(self) -> None:
+        """Note how far the audit log goes in the end, and let go of the file."""
+        self.stop()
+        try:
+            self._note_head()
+            self.ledger.close()
+        except StoreError as error:
+            log.error("the state file could not be closed properly: %s", error)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(TICK)
+            self._turn()
+
+    def _turn(self) -> None:
+        try:
+            self._keep()
+            self._take_up()
+            self._hand_over()
+            self._note_head()
+            self._troubled = False
+        except (StoreError, OSError) as error:
+            if not self._troubled:
+                log.error("the state file cannot be used, what is known of it stays in force: %s", error)
+            self._troubled = True
+
+    def _keep(self) -> None:
+        with self._lock:
+            waiting = [one for account in self._waiting.values() for one in account]
+        if not waiting:
+            return
+        self.ledger.remember(waiting, self._clock())
+        kept = {one.id for one in waiting}
+        with self._lock:
+            # Found in one place or the other at every moment.
+            rest = {account: deque((one for one in held if one.id not in kept), maxlen=EACH) for account, held in self._waiting.items()}
+            self._waiting = {account: held for account, held in rest.items() if held}
+
+    def _take_up(self) -> None:
+        if self.ledger.changed():
+            self._adopt(Acknowledged(self.ledger.acknowledgements()))
+
+    def _hand_over(self) -> None:
+        if self._audit is not None:
+            self.ledger.hand_over(self._written)
+
+    def _written(self, acts: Sequence[Act]) -> None:
+        if self._audit is not None:
+            self._audit.write([{"at": act.at, "kind": act.kind, "act": act.number, **msgspec.json.decode(act.body)} for act in acts])
+
+    def _note_head(self) -> None:
+        head = self._head
+        if head is not None and head != self._noted:
+            self.ledger.reached(*head)
+            self._noted = head
