@@ -9,22 +9,24 @@ from typing import NamedTuple
 
 import httpx
 
+from gateway_guard.challenge.stepup import StepUpKey
 from gateway_guard.fingerprint.take import Fingerprinter
 from gateway_guard.identity.assemble import identifier
 from gateway_guard.identity.directory import CsvDirectory, Lookup
+from gateway_guard.identity.keys import FixedKey
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.intake import Intake
 from gateway_guard.policy.judge import Rulebook, compile_policy
 from gateway_guard.policy.lists import load_lists
 from gateway_guard.policy.load import Loaded, load
-from gateway_guard.policy.model import Mode
+from gateway_guard.policy.model import Mode, Policy
 
 # Digits of a keyed hash as logs show it.
 HASHED = 20
 
 
 class Parts(NamedTuple):
-    """What a gate needs: the loaded policy, the rulebook, the intake, whose names are whose, and every file that was read."""
+    """What a gate needs: the loaded policy, the rulebook, the intake, whose names are whose, every file that was read, and who confirms step-ups."""
 
     loaded: Loaded
     rules: Rulebook
@@ -32,6 +34,7 @@ class Parts(NamedTuple):
     pseudonyms: Pseudonyms
     directory: CsvDirectory | None
     files: tuple[Path, ...]
+    operators: dict[str, StepUpKey]
 
 
 def assemble(
@@ -63,7 +66,19 @@ def assemble(
     rulebook = compile_policy(rules, loaded.digest, account_ids=_ids(pseudonyms, "account", "credential"), org_ids=_ids(pseudonyms, "org"))
     table = who.directory if isinstance(who.directory, CsvDirectory) else None
     files = (*loaded.files, *lists, *([folder / rules.identity.directory] if rules.identity.directory else ()))
-    return Parts(loaded, rulebook, Intake(rules, who, pseudonyms, fingerprinter), pseudonyms, table, files)
+    return Parts(loaded, rulebook, Intake(rules, who, pseudonyms, fingerprinter), pseudonyms, table, files, _operators(rules, folder))
+
+
+def _operators(policy: Policy, folder: Path) -> dict[str, StepUpKey]:
+    """The keys that verify step-ups, by challenge. PolicyError when one cannot be used."""
+    keys = {}
+    for name, rule in policy.challenges.items():
+        step = rule.step_up
+        if step is not None:
+            found = FixedKey.load(folder / step.key_file, [step.algorithm], f"challenges.{name}.step_up.key_file").find("", step.algorithm)
+            assert found is not None  # noqa: S101 - for the type checker: it was loaded for this algorithm
+            keys[name] = StepUpKey(found.material, step.algorithm)
+    return keys
 
 
 def _ids(pseudonyms: Pseudonyms, *kinds: str) -> Callable[[str], list[str]]:

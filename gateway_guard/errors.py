@@ -8,7 +8,8 @@ GuardError
 ├── RequestError            a request that the guard will not pass on; `.status` is the answer's
 │   ├── BodyTooLarge        413
 │   ├── UnreadableBody      400
-│   └── Unidentified        401
+│   ├── Unidentified        401
+│   └── ProofRefused        403
 └── StoreError              the store failed; `.retryable` says whether asking again can help
 """
 
@@ -72,6 +73,13 @@ class Unidentified(RequestError):
 
     status = 401
     code = "invalid_credentials"
+
+
+class ProofRefused(RequestError):
+    """A proof, or an operator's result, that meets no challenge."""
+
+    status = 403
+    code = "proof_refused"
 
 
 class StoreError(GuardError):

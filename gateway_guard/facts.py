@@ -74,7 +74,8 @@ class RequestFacts(msgspec.Struct, frozen=True):
     """One request as the gate and the analyst see it.
 
     `network` keyed hash of the client's address prefix (0 = unknown) · `input_tokens` estimate of the prompt ·
-    `ask_tokens` the output maximum that the caller set, over all choices (0 = none set) · `turns` messages in the conversation.
+    `ask_tokens` the output maximum that the caller set, over all choices (0 = none set) · `turns` messages in the conversation ·
+    `passes` ids of the rungs whose challenge the account has met, as long as that counts.
     """
 
     id: str

@@ -32,6 +32,7 @@ IN_FLIGHT_WAIT = 1.0
 NOTHING = Usage()
 # A name for it: reading a member of an enumeration costs as much as a spend's arithmetic for a quota.
 ALLOW = Action.ALLOW
+REFUSES = frozenset({"challenge", "deny"})
 
 
 class Spending(NamedTuple):
@@ -65,7 +66,7 @@ class Gate:
         score = rules.score(facts, standing, view, relief)
         exempt = rules.exemption(facts.identity, facts.at) if rules.exempting else ""
         rung = score.rung if rules.enforcing or score.rung is None else score.would
-        if rung is not None and rung.do == "deny" and rung.mode == "enforce" and not exempt:
+        if rung is not None and rung.mode == "enforce" and not exempt and _does(rung, facts) in REFUSES:
             return self._refuse(facts, score, rung, cluster)
         scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
         # Trust is for those of whom nothing is known: a member of a cluster that harvests is back at its beginning.
@@ -146,11 +147,12 @@ class Gate:
         spend, paid, shadow = result
         limited = Action.ALLOW if spend.ok and not spend.wait else Action.THROTTLE
         would = limited if shadow is None else Action.THROTTLE
-        if score.would is not None and (score.would.do == "deny" or (score.would.do == "degrade" and spend.ok and shadow is None)):
-            would = action_of(score.would)
+        does = _does(score.would, facts) if score.would is not None else ""
+        if does in REFUSES or (does == "degrade" and spend.ok and shadow is None):
+            would = Action[does.upper()]
         enforce = self.rules.enforcing and not exempt
         action = limited if enforce else Action.ALLOW
-        degrades = enforce and spend.ok and rung is not None and rung.do == "degrade" and rung.mode == "enforce"
+        degrades = enforce and spend.ok and rung is not None and rung.mode == "enforce" and _does(rung, facts) == "degrade"
         if degrades:
             action = Action.DEGRADE
         short = paid[spend.short] if spend.short >= 0 else None
@@ -166,7 +168,7 @@ class Gate:
             short=short.quota.name if short else "",
             rung=rung.id if rung else "",
             score=score.total,
-            reasons=_reasons(short or shadow, rung, exempt, score, would),
+            reasons=_reasons(short or shadow, rung, exempt, score, would) + _met(rung, facts),
             evidence=score.evidence,
             charges=paid,
             levels=spend.levels,
@@ -178,6 +180,17 @@ class Gate:
             policy=self.rules.digest,
             hold=facts.id if spend.ok and not exempt else "",
         )
+
+
+def _does(rung: Rung, facts: RequestFacts) -> str:
+    """What a rung does to this request. A challenge that is met leaves the rung's scale, and its profile when it has one."""
+    if rung.do == "challenge" and rung.id in facts.passes:
+        return "degrade" if rung.profile else "throttle"
+    return rung.do
+
+
+def _met(rung: Rung | None, facts: RequestFacts) -> tuple[str, ...]:
+    return (f"pass.{rung.id}",) if rung is not None and rung.do == "challenge" and rung.id in facts.passes else ()
 
 
 def _calm(facts: RequestFacts, rules: Rulebook, view: View, charges: Bill, spend: Spend) -> Decision:

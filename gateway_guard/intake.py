@@ -67,7 +67,7 @@ class Intake:
         """Somebody who could not be identified and goes on all the same: known by the network."""
         return Identity(self._pseudonyms.text("network", prefix(client)), plan=self._strangers, anonymous=True)
 
-    def facts(self, ident: str, at: float, identity: Identity, network: int, dialect: Dialect, reading: Reading) -> RequestFacts:  # noqa: PLR0917 - one call, on the request's way
+    def facts(self, ident: str, at: float, identity: Identity, network: int, dialect: Dialect, reading: Reading, passes: tuple[str, ...] = ()) -> RequestFacts:  # noqa: PLR0917 - one call, on the request's way
         """The facts without the fingerprint, which costs more than all the rest and is taken off the request's way."""
         return RequestFacts(
             id=ident,
@@ -80,6 +80,7 @@ class Intake:
             ask_tokens=reading.ask_tokens,
             asks=reading.asks,
             turns=len(reading.turns),
+            passes=passes,
         )
 
     def fingerprinted(self, facts: RequestFacts, reading: Reading, headers: Headers) -> RequestFacts:

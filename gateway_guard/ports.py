@@ -52,6 +52,18 @@ class Directory(Protocol):
         ...
 
 
+class Grants(Protocol):
+    """Which holders (keyed hashes of account, cluster and rung) have met a challenge with the operator. May forget one early, never late."""
+
+    async def grant(self, holder: str, until: float, at: float) -> None:
+        """`holder` has met it, until then."""
+        ...
+
+    async def granted(self, holder: str, at: float) -> bool:
+        """Whether `holder` has met it, and it still counts."""
+        ...
+
+
 class Sink(Protocol):
     """Takes events as they happen. Must not raise and must not wait."""
 

@@ -28,7 +28,7 @@ from typing import Literal
 import msgspec
 
 Unit = Literal["requests", "tokens", "input_tokens", "output_tokens", "reasoning_tokens", "money", "in_flight"]
-Per = Literal["account", "org", "model", "account_model", "plan", "network", "cluster"]
+Per = Literal["account", "org", "model", "account_model", "plan", "network", "cluster", "challenge"]
 
 # A level below this is drained: it absorbs rounding after long sums, far under one unit of anything counted.
 SPECK = 1e-9

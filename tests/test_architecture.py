@@ -36,6 +36,7 @@ UPSTAIRS = {
     "appeals",
     "metrics",
     "challenge",
+    "client",
     "identity",
     "stores.redis",
     "makers",

@@ -27,6 +27,12 @@ ODD = {
     "analysis: {enabled: false}\nquotas: {a: {limit: 60/min}}\nclusters: {share: [a]}": "without the analyst no account is ever found to act as one",
     "analysis: {half_life: 30d}": "long before it counts half",
     "profiles: {plain: {max_tokens: 5}}": "no rung uses profile `plain`",
+    "challenges: {work: {work: {}}}": "no rung uses challenge `work`",
+    "challenges: {work: {work: {}, lasts: 1m}}": "callers are challenged anew every 60 s",
+    "challenges: {work: {work: {most: 10m}}}": "a caller may have to compute 600 s for one request",
+    "challenges: {work: {work: {}, within: 1m}}": "60 s is short for 30 s of work: slow devices take 10 times as long; give `within: 300s`",
+    "signals: {coordination: {}, harvest: {}}\nprofiles: {p: {max_tokens: 5}}\nchallenges: {w: {work: {}}}\n"
+    "ladder: [{id: a, at: 1, do: degrade, profile: p}, {id: b, at: 2, do: challenge, challenge: w}]": "gets whole answers again, which `a` below it degrades",
     "throttle: {wait: 5m}": "callers are held up to 300 s before anything is sent",
     "reservation: {expires: 1m}": "reservations expire after 60 s while an answer may be silent for 600 s",
     "identity: {trusted_proxies: [10.0.0.0/7]}": "`10.0.0.0/7` trusts a large part of the Internet",

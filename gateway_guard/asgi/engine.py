@@ -19,6 +19,8 @@ from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
 from gateway_guard.assembly import Parts, assemble
+from gateway_guard.challenge.desk import Desk
+from gateway_guard.challenge.grants import MemoryGrants
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import GuardError, RequestError, UnreadableBody
 from gateway_guard.gate import Gate
@@ -48,6 +50,8 @@ class Engine:
         parts = self._assemble()
         self.gate = Gate(parts.rules, MemoryStore(parts.rules.policy.accounts))
         self.intake = parts.intake
+        self._grants = MemoryGrants()
+        self.desk = self._desk(parts)
         self.lane = Lane(parts.rules.policy.throttle.release)
         self.counts: Counter[str] = Counter()
         self.worker = self._worker(parts)
@@ -154,7 +158,7 @@ class Engine:
         if same:
             # Verified tokens and fetched keys stay warm; only the directory may be a newer one.
             known.directory, parts.intake.identifier = parts.intake.identifier.directory, known
-        self.gate.rules, self.intake = parts.rules, parts.intake
+        self.gate.rules, self.intake, self.desk = parts.rules, parts.intake, self._desk(parts)
         if not same:
             await known.close()
         self.lane = Lane(parts.rules.policy.throttle.release)
@@ -165,6 +169,13 @@ class Engine:
     def _noted(self, parts: Parts, before: str = "") -> None:
         policy = parts.rules.policy
         self.books.note("policy.loaded", policy=policy.name, digest=parts.rules.digest, mode=policy.mode, before=before)
+
+    def _desk(self, parts: Parts) -> Desk | None:
+        """Who states challenges, if there is a rung that asks for them."""
+        policy = parts.rules.policy
+        if not any(rung.do == "challenge" for rung in policy.ladder):
+            return None
+        return Desk(policy, self._settings.key, self.gate.store, self._grants, parts.operators)
 
     def _worker(self, parts: Parts) -> Worker | None:
         policy = parts.rules.policy

@@ -14,9 +14,10 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
+from gateway_guard.asgi.challenge import PASS, ask, met
 from gateway_guard.asgi.ids import new_id
 from gateway_guard.asgi.respond import refuse, refuse_unread, start_with
-from gateway_guard.decision import Decision
+from gateway_guard.decision import Action, Decision
 from gateway_guard.dialects.body import parse
 from gateway_guard.dialects.degrade import degrade
 from gateway_guard.errors import BodyTooLarge, RequestError
@@ -40,7 +41,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_client", "_complete", "_decision", "_dialect", "_engine", "_facts", "_first",
-        "_headers", "_id", "_meter", "_notice", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
+        "_headers", "_id", "_meter", "_notice", "_pass", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
     )  # fmt: skip
 
     def __init__(self, engine: Engine, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
@@ -64,6 +65,7 @@ class Exchange:
         self._ticket = 0
         self._complete = False
         self._notice = b""
+        self._pass = ""
 
     async def run(self, app: ASGIApp) -> None:
         """Guard one request to `app`."""
@@ -78,7 +80,10 @@ class Exchange:
         if not decision.served:
             self._tell(facts.at, None, "refused")
             self._record(facts.at, None, "refused")
-            await refuse(self._send, self._dialect, decision, self._engine.appeals_path)
+            if decision.action is Action.CHALLENGE:
+                await ask(self._engine, self._scope, self._send, self._dialect, decision)
+            else:
+                await refuse(self._send, self._dialect, decision, self._engine.appeals_path)
             return
         await self._serve(app, decision)
 
@@ -98,17 +103,21 @@ class Exchange:
             self._strip()
             client = self._client = intake.identifier.client(self._headers, self._peer)
             identity = await self._identify(engine.clock())
+            passes = await met(engine, identity, self._pass) if engine.desk is not None else ()
         except RequestError as error:
             engine.unread(error)
             await refuse_unread(self._send, self._dialect, error, self._id)
             return False
         # The time is read after whatever identifying had to wait for: times are in the order of deciding, or a replay could not be.
-        self._facts = intake.facts(self._id, engine.clock(), identity, intake.identifier.network(client), self._dialect, reading)
+        self._facts = intake.facts(self._id, engine.clock(), identity, intake.identifier.network(client), self._dialect, reading, passes)
         return True
 
     def _strip(self) -> None:
-        """Take away identity headers that this peer had no right to send: the server behind could believe them."""
+        """Take away identity headers that this peer had no right to send, which the server behind could believe, and the guard's own pass."""
         names = self._engine.intake.identifier.names_to_strip(self._peer)
+        if self._engine.desk is not None:
+            self._pass = next((value.decode("latin-1") for name, value in self._headers if name == PASS), "")
+            names |= {PASS}
         if names and any(name in names for name, _ in self._headers):
             self._headers = [(name, value) for name, value in self._headers if name not in names]
             self._scope = {**self._scope, "headers": [(name, value) for name, value in self._scope["headers"] if name not in names]}
@@ -264,7 +273,7 @@ class Exchange:
         path = self._scope["path"]
         # Hidden here, where it is known who the peer was and what was believed of its headers.
         headers = self._engine.intake.identifier.hide(self._headers, self._peer, facts.identity)
-        how = (self._status, self._first, usage, None, ending, held)
+        how = (self._status, self._first, usage, None, ending, held, facts.passes)
         self._engine.ended(Recording(self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, *how))
 
 

@@ -10,14 +10,15 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_guard.asgi.appeals import AppealDesk
+from gateway_guard.asgi.challenge import redeem
 from gateway_guard.asgi.engine import Engine
 from gateway_guard.asgi.exchange import Exchange
 from gateway_guard.asgi.settings import settle_settings
 
 
 class GatewayGuard:
-    """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched,
-    but for the appeals' path when the policy keeps a state file.
+    """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched, but for the
+    guard's own paths: appeals when the policy keeps a state file, challenges when it has any.
 
     `policy` a policy file (default: GATEWAY_GUARD_POLICY of the environment) · `directory` an accounts.csv (GATEWAY_GUARD_DIRECTORY, or the policy's
     `identity.directory`) or a callable from a credential to what is known of its account · `key` the secret of all keyed hashes
@@ -52,6 +53,10 @@ class GatewayGuard:
             if self.appeals.takes(path):
                 self.engine.watch()
                 await self.appeals.serve(scope, receive, send, path)
+                return
+            if self.engine.desk is not None and path == self.engine.desk.path:
+                self.engine.watch()
+                await redeem(self.engine, scope, receive, send)
                 return
         await self.app(scope, receive, self._closing(send) if scope["type"] == "lifespan" else send)
 

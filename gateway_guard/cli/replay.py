@@ -36,6 +36,7 @@ def replay(
     report: Annotated[str, typer.Option(help="Write the report here, as JSON.")] = "",
     trace: Annotated[str, typer.Option(help="Write a trace (.ggt) here: no text in it, and faster to replay.")] = "",
     enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
+    solved: Annotated[str, typer.Option(help="The share of accounts that meet every challenge. Of the others, those do whose recording shows it.")] = "0%",
 ) -> None:
     """Replay recorded traffic against a policy: who would be touched, by what, and how full the quotas become.
 
@@ -43,7 +44,7 @@ def replay(
     not be used, 2 called wrongly, 130 interrupted (what there was is kept, marked as partial).
     """
     _check_places(traffic, decisions, report, trace)
-    stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace))
+    stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved))
     _play(stage, decisions, report, trace)
 
 
@@ -52,17 +53,28 @@ def register(app: typer.Typer) -> None:
     app.command()(replay)
 
 
-def open_stage(traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False, analyst: bool = True) -> Stage:
+def open_stage(
+    traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False, analyst: bool = True, solved: float = 0.0
+) -> Stage:
     """A replay, ready to run, under the key of this installation."""
     from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
     from gateway_guard.replay.stage import set_up  # noqa: PLC0415
 
     mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
     key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
-    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst)
+    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved)
     for note in stage.notes:
         typer.echo(f"note: {note}", err=True)
     return stage
+
+
+def _share(text: str) -> float:
+    from gateway_guard.policy.units import share  # noqa: PLC0415
+
+    try:
+        return share(text)
+    except ValueError as error:
+        raise UsageError(f"--solved {text}: {error}") from None
 
 
 def _check_places(traffic: str, *outputs: str) -> None:

@@ -65,15 +65,16 @@ class FixedKey:
         self._key = key
 
     @classmethod
-    def load(cls, path: Path, algorithms: Iterable[str]) -> FixedKey:
-        """A PEM public key or a shared secret; PolicyError when it does not fit `algorithms`."""
+    def load(cls, path: Path, algorithms: Iterable[str], key: str = "identity.jwt.key_file") -> FixedKey:
+        """A PEM public key or a shared secret; PolicyError when it does not fit `algorithms`. `key` of the policy that names the file."""
+        where = f"{key}: {path}"
         try:
             with path.open("rb") as opened:
                 held = opened.read(_FILE_LIMIT + 1)
         except OSError as error:
-            raise _unfit(path, f"cannot be read ({error.strerror})") from None
+            raise _unfit(where, f"cannot be read ({error.strerror})") from None
         listed = frozenset(algorithms)
-        return cls(_public(path, held, listed) if b"-----BEGIN" in held else _shared(path, held.strip(b"\r\n"), listed))
+        return cls(_public(where, held, listed) if b"-----BEGIN" in held else _shared(where, held.strip(b"\r\n"), listed))
 
     def find(self, kid: str, algorithm: str) -> VerifyingKey | None:
         """The key, when the algorithm is one of its own."""
@@ -121,32 +122,32 @@ def _suitable(material: object) -> frozenset[str]:
     return frozenset(("EdDSA",)) if isinstance(material, Ed25519PublicKey | Ed448PublicKey) else frozenset()
 
 
-def _public(path: Path, pem: bytes, listed: frozenset[str]) -> VerifyingKey:
+def _public(where: str, pem: bytes, listed: frozenset[str]) -> VerifyingKey:
     if b"PRIVATE KEY-----" in pem:
-        raise _unfit(path, "holds a private key: the guard only verifies, give it the public one (`openssl pkey -pubout`)")
+        raise _unfit(where, "holds a private key: the guard only verifies, give it the public one (`openssl pkey -pubout`)")
     if re.search(rb"-----BEGIN [A-Z ]*CERTIFICATE-----", pem):
-        raise _unfit(path, "holds a certificate: give its public key (`openssl x509 -pubkey -noout`)")
+        raise _unfit(where, "holds a certificate: give its public key (`openssl x509 -pubkey -noout`)")
     try:
         material = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise _unfit(path, "is not a PEM public key that can be read") from None
+        raise _unfit(where, "is not a PEM public key that can be read") from None
     if surplus := listed - _suitable(material):
-        raise _unfit(path, f"this public key cannot be used with {', '.join(sorted(surplus))}: correct `algorithms`, or give a key of the right kind and size")
+        raise _unfit(where, f"this public key cannot be used with {', '.join(sorted(surplus))}: correct `algorithms`, or give a key of the right kind and size")
     return VerifyingKey("", listed, material)
 
 
-def _shared(path: Path, secret: bytes, listed: frozenset[str]) -> VerifyingKey:
+def _shared(where: str, secret: bytes, listed: frozenset[str]) -> VerifyingKey:
     if surplus := listed - _SECRET_BYTES.keys():
-        raise _unfit(path, f"holds no PEM public key, which {', '.join(sorted(surplus))} need")
+        raise _unfit(where, f"holds no PEM public key, which {', '.join(sorted(surplus))} need")
     least = max(_SECRET_BYTES[name] for name in listed)
     if not least <= len(secret) <= _FILE_LIMIT:
-        raise _unfit(path, f"the shared secret has {len(secret)} bytes: {max(listed)} needs at least {least}")
+        raise _unfit(where, f"the shared secret has {len(secret)} bytes: {max(listed)} needs at least {least}")
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except InvalidKeyError:
-        raise _unfit(path, "looks like a public key in DER, SSH or JWK form, which must not serve as a shared secret") from None
+        raise _unfit(where, "looks like a public key in DER, SSH or JWK form, which must not serve as a shared secret") from None
     return VerifyingKey("", listed, secret)
 
 
-def _unfit(path: Path, what: str) -> PolicyError:
-    return PolicyError([f"identity.jwt.key_file: {path}: {what}"])
+def _unfit(where: str, what: str) -> PolicyError:
+    return PolicyError([f"{where}: {what}"])

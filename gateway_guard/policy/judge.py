@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EPOCH = 719163
 # What the analyst concluded counts only when it knows from benign history what is usual.
 FROM_VIEW = frozenset({"coordination", "harvest"})
-GRAVE = frozenset({"degrade", "deny"})
+GRAVE = frozenset({"degrade", "challenge", "deny"})
 # A plain integer: an enum's operators cost more than the charge.
 REASONING = int(Asks.REASONING)
 

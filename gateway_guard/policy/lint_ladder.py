@@ -14,8 +14,8 @@ from gateway_guard.signals.catalogue import NAMES
 if TYPE_CHECKING:
     import datetime
 
-STRENGTH = ("allow", "throttle", "degrade", "deny")
-# A denial needs both columns; neither alone convicts.
+STRENGTH = ("allow", "throttle", "degrade", "challenge", "deny")
+# A challenge and a denial need both columns; neither alone convicts.
 COLUMNS = ("coordination", "harvest")
 LONG_EXEMPTION = 400  # days
 
@@ -66,10 +66,10 @@ def reach(policy: Policy) -> Iterator[Finding]:
                 f"rung `{rung.id}` starts at {rung.at:g}, and signals outside shadow add up to {acting:g}: it is only recorded, never acted on",
             )
         silent = [name for name in COLUMNS if name not in listed]
-        if rung.do == "deny" and silent:
+        if rung.do in ("challenge", "deny") and silent:
             yield Finding(
                 ("ladder", index, "do"),
-                f"rung `{rung.id}` can never deny: that takes the signals coordination and harvest, and {' and '.join(silent)} is not active",
+                f"rung `{rung.id}` can never {rung.do}: that takes the signals coordination and harvest, and {' and '.join(silent)} is not active",
             )
 
 
@@ -82,7 +82,7 @@ def profiles(policy: Policy) -> Iterator[Finding]:
             yield Finding(steps, f"rung `{rung.id}` degrades and does not say how; name one of `profiles` in `profile`")
         elif rung.profile is not None and rung.profile not in policy.profiles:
             yield Finding(steps, f"rung `{rung.id}`: {missing(rung.profile, 'profile', set(policy.profiles))}")
-        elif rung.profile is not None and rung.do != "degrade":
+        elif rung.profile is not None and rung.do not in ("degrade", "challenge"):
             yield Finding(steps, f"rung `{rung.id}` does {rung.do}, so its `profile` has no effect; say `do: degrade`")
     for name in policy.profiles:
         if name not in used:

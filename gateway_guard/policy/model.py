@@ -185,13 +185,55 @@ class Profile(Rules):
         return self
 
 
+class StepUp(Rules):
+    """Where an operator looks at whoever is behind an account, and the key that the result is signed with: a PEM public key or a shared secret."""
+
+    url: str
+    key_file: str
+    algorithm: Algorithm = "HS256"
+
+
+class Work(Rules):
+    """A proof of work. `effort` is the work that an account alone is asked at the rung's bound, `most` the most that anybody is: time of one plain core."""
+
+    algorithm: Literal["sha256", "scrypt"] = "sha256"
+    effort: Period = 0.2
+    most: Period = 30.0
+
+
+class ChallengeRule(Rules):
+    """What is to be met before a request is served: `work`, or `step_up` with the operator. `within` is the time to meet it, `lasts` how long that counts."""
+
+    work: Work | None = None
+    step_up: StepUp | None = None
+    within: Period = 900.0
+    lasts: Period = 12 * 3600.0
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.work is None) == (self.step_up is None):
+            raise ValueError("give exactly one of `work` (a proof of work; `work: {}` for the usual one) and `step_up`")
+        return self
+
+
+class PassRules(Rules):
+    """`path` is where challenges are met. `keys` name the keys that passes are signed with, the first one signs; taking a name out ends its passes."""
+
+    path: str = "/.well-known/gateway-guard/challenge"
+    keys: Annotated[list[str], Field(min_length=1)] = ["1"]
+
+
 class Rung(Rules):
-    """From a score of `at` (log-odds) upwards: `do`, with quotas scaled by `scale`. `profile` says how a `degrade` rung degrades."""
+    """From a score of `at` (log-odds) upwards: `do`, with quotas scaled by `scale`.
+
+    `challenge` says what a `challenge` rung asks for; `profile` how a `degrade` rung degrades, or a `challenge` rung once the challenge is met.
+    """
 
     id: str
     at: float
-    do: Literal["allow", "throttle", "degrade", "deny"]
+    do: Literal["allow", "throttle", "degrade", "challenge", "deny"]
     profile: str | None = None
+    challenge: str | None = None
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     mode: Mode = "enforce"
 
@@ -258,6 +300,8 @@ class Policy(Rules):
     prices: dict[str, Price] = {}
     signals: dict[str, SignalRule] = {}
     profiles: dict[str, Profile] = {}
+    challenges: dict[str, ChallengeRule] = {}
+    passes: PassRules = PassRules()
     ladder: list[Rung] = []
     exemptions: list[Exemption] = []
     accounts: Annotated[int, Field(ge=1)] = 1_000_000

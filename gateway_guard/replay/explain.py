@@ -160,7 +160,9 @@ def _verdict(decision: Decision, quota: QuotaAsked | None) -> str:
         return f"let through by an exemption, although {_blame(quota)}"
     if kind == "delayed":
         return f"{done} delayed{f' by {decision.wait:,.3f} s' if decision.wait else ''}: {_blame(quota)}"
-    blame = f"the rung {decision.rung} refuses" if decision.would is Action.DENY else _blame(quota)
+    blame = _blame(quota)
+    if decision.would >= Action.CHALLENGE:
+        blame = f"the rung {decision.rung} {'refuses' if decision.would is Action.DENY else 'asks for a proof that was not shown'}"
     back = f"; it fits in {quota.fits_in_s:,.1f} s" if quota and quota.fits_in_s else ""
     return f"{done} refused: {blame}{back}{'' if decision.enforced else ' (shadow: it was served)'}"
 

@@ -70,7 +70,7 @@ def _actions(report: Report) -> Table:
 def _throttled(table: Table, report: Report, decided: int) -> None:
     decisions = report.decisions
     longest = f" (at most {decisions.longest_delay_s:,.1f} s)" if decisions.longest_delay_s else ""
-    refused = decisions.refused - decisions.actions["deny"]
+    refused = decisions.refused - decisions.actions["deny"] - decisions.actions["challenge"]
     parts = {f"  delayed{longest}": decisions.delayed, "  refused (429)": refused, "  let through by an exemption": decisions.exempted}
     for means, count in parts.items():
         if count > 0:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Protocol
+from zlib import crc32
 
 import msgspec
 from msgspec import structs
@@ -77,15 +78,23 @@ Step = Played | Ended
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What of the policy a replay needs beside the gate: tokens taken for an answer of which nothing is known, what happens to the unreadable."""
+    """What of the policy a replay needs beside the gate: tokens taken for an answer of which nothing is known, what happens to the unreadable,
+    and which share of accounts is taken to have met the challenges of which rungs.
+    """
 
     output: int = 500
     shadow: bool = False
     lenient: bool = False
+    solved: float = 0.0
+    rungs: tuple[str, ...] = ()
 
     def passes(self, error: RequestError) -> bool:
         """Whether a request that cannot be read or identified goes on all the same, as with the live guard."""
         return self.shadow or (self.lenient and isinstance(error, UnreadableBody))
+
+    def met(self, facts: RequestFacts) -> tuple[str, ...]:
+        """The challenges that this account is taken to have met. The share is of accounts, always the same ones."""
+        return self.rungs if self.solved and crc32(facts.identity.account.encode()) < self.solved * 2**32 else ()
 
 
 def play(log: Iterable[Exchange], reader: Reader, player: Player, terms: Terms) -> Iterator[Step]:
@@ -113,7 +122,9 @@ def play_trace(events: Iterable[Event], player: Player, terms: Terms) -> Iterato
     for event in events:
         if isinstance(event, Seen):
             at = player.advance(event.facts.at)
-            facts = event.facts if at == event.facts.at else structs.replace(event.facts, at=at)
+            facts = event.facts
+            if terms.solved or at != facts.at:
+                facts = structs.replace(facts, at=at, passes=terms.met(facts) or facts.passes)
             decision = player.decide(facts)
             running[facts.id] = (player.played, decision, facts)
             if len(running) > OPEN:
@@ -148,7 +159,8 @@ def _read(exchange: Exchange, reader: Reader, at: float, terms: Terms) -> str | 
         facts = reader.recorded(exchange.id, at, method, path, headers, exchange.client, exchange.octets, exchange.identity, passes=passes)
     except RequestError as error:
         return error.code
-    return facts, tuple(excused)
+    met = terms.met(facts) or exchange.met
+    return structs.replace(facts, passes=met) if met else facts, tuple(excused)
 
 
 def outcome_of(exchange: Exchange, facts: RequestFacts, output: int) -> Outcome:

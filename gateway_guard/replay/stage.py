@@ -36,11 +36,20 @@ class Stage(NamedTuple):
 
 
 def set_up(
-    traffic: str, policy: Path, key: bytes, *, accounts: Path | None = None, mode: Mode | None = None, fingerprints: bool = False, analyst: bool = True
+    traffic: str,
+    policy: Path,
+    key: bytes,
+    *,
+    accounts: Path | None = None,
+    mode: Mode | None = None,
+    fingerprints: bool = False,
+    analyst: bool = True,
+    solved: float = 0.0,
 ) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
     `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them. `analyst`: False plays without one.
+    `solved`: the share of accounts that is taken to meet every challenge; of the others, those did that the recording shows.
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
     rules = parts.rules.policy
@@ -50,11 +59,11 @@ def set_up(
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
-        return Stage(log, play(log, parts.intake, player, terms(rules)), used, _names(parts), known, gate, parts.loaded.warnings)
+        return Stage(log, play(log, parts.intake, player, terms(rules, solved)), used, _names(parts), known, gate, parts.loaded.warnings)
     trace = Trace(traffic, fingerprints=fingerprints or rules.analysis.enabled or bool(rules.signals))
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
-    return Stage(trace, play_trace(trace, player, terms(rules)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes))
+    return Stage(trace, play_trace(trace, player, terms(rules, solved)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes))
 
 
 def _player(gate: Gate, parts: Parts, *, analyst: bool) -> Player:
@@ -65,9 +74,10 @@ def _player(gate: Gate, parts: Parts, *, analyst: bool) -> Player:
     return Player(gate, events=who.observe, refresh=lambda at: refresh(who, gate, at), every=policy.analysis.refresh)
 
 
-def terms(policy: Policy) -> Terms:
+def terms(policy: Policy, solved: float = 0.0) -> Terms:
     """What of a policy a replay needs beside the gate."""
-    return Terms(policy.reservation.output, policy.mode == "shadow", policy.guard.unreadable == "pass")
+    rungs = tuple(rung.id for rung in policy.ladder if rung.do == "challenge")
+    return Terms(policy.reservation.output, policy.mode == "shadow", policy.guard.unreadable == "pass", solved, rungs)
 
 
 def _names(parts: Parts) -> Callable[[str], str]:

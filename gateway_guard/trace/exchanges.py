@@ -55,7 +55,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line.
 
     `body` is kept as it was written, for the dialect to read; one that was no JSON object is a string of its bytes (in Latin-1) · `identity` is who
-    the recording guard took the caller for.
+    the recording guard took the caller for · `met` rungs whose challenge it had met.
     """
 
     v: int = msgspec.field(default_factory=lambda: VERSION)  # a factory, so that it is written out although it is the default
@@ -68,6 +68,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     response: Response | None = None
     identity: Identity | None = None
+    met: tuple[str, ...] = ()
 
     @property
     def ends(self) -> float:

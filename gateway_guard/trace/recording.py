@@ -21,7 +21,7 @@ class Recording(NamedTuple):
     """What `Recorder.exchange` takes.
 
     `ticket` from `Recorder.opened` · `body` with its content coding taken off · `held` seconds that the guard meant to hold it · `first` when the
-    answer began, 0 for never · `status` 0 for none.
+    answer began, 0 for never · `status` 0 for none · `met` rungs whose challenge the account had met.
     """
 
     ticket: int
@@ -40,6 +40,7 @@ class Recording(NamedTuple):
     finish_reason: str | None = None
     ending: Ending = "done"
     held: float = 0.0
+    met: tuple[str, ...] = ()
 
 
 def exchange_of(recording: Recording, hide: Hide) -> Exchange:
@@ -54,6 +55,7 @@ def exchange_of(recording: Recording, hide: Hide) -> Exchange:
         body=_json(recording.body),
         response=_response(recording),
         identity=recording.identity,
+        met=recording.met,
     )
 
 
