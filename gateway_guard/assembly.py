@@ -63,7 +63,8 @@ def assemble(
     who = identifier(rules.identity, pseudonyms, folder=folder, client=client() if client and remote else None, function=lookup)
     lists = [folder / name for name in rules.lists]
     fingerprinter = Fingerprinter(key, load_lists(lists))
-    rulebook = compile_policy(rules, loaded.digest, account_ids=_ids(pseudonyms, "account", "credential"), org_ids=_ids(pseudonyms, "org"))
+    accounts, orgs = _ids(pseudonyms, "account", "credential"), _ids(pseudonyms, "org")
+    rulebook = compile_policy(rules, loaded.digest, account_ids=accounts, org_ids=orgs, seed=pseudonyms.text("moments", "").encode())
     table = who.directory if isinstance(who.directory, CsvDirectory) else None
     files = (*loaded.files, *lists, *([folder / rules.identity.directory] if rules.identity.directory else ()))
     return Parts(loaded, rulebook, Intake(rules, who, pseudonyms, fingerprinter), pseudonyms, table, files, _operators(rules, folder))

@@ -13,7 +13,8 @@ class Cluster(msgspec.Struct, frozen=True):
     """Accounts that act as one.
 
     `id` survives growth, shrink and re-clustering · `size` members · `confidence` that they are one actor, 0..1, calibrated on benign history ·
-    `coordination` and `harvest` log-odds (two separate columns) · `families` of the evidence · `born` first seen · `parents` ids merged into it.
+    `coordination` and `harvest` log-odds (two separate columns) · `families` of the evidence · `born` first seen · `parents` ids merged into it ·
+    `reached` since when its evidence has reached each rung of the ladder that it reaches.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Cluster(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...] = ()
     born: float = 0.0
     parents: tuple[str, ...] = ()
+    reached: Mapping[str, float] = {}
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):

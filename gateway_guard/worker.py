@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import structs
+
 from gateway_guard.analysis.analyst import Analyst, conclude
 from gateway_guard.analysis.calibration import Calibration, decode
 from gateway_guard.analysis.settings import Settings
@@ -19,6 +21,7 @@ from gateway_guard.errors import UsageError
 from gateway_guard.facts import Event
 from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Policy
+from gateway_guard.view import EMPTY, View
 
 log = logging.getLogger("gateway_guard")
 
@@ -29,10 +32,15 @@ def settings_of(policy: Policy) -> Settings:
     return Settings(accounts=policy.accounts, window=rules.window, half_life=rules.half_life, smallest=rules.smallest)
 
 
-def analyst_of(policy: Policy, folder: Path) -> Analyst:
-    """The analyst that a policy asks for; the calibration's path is relative to `folder`."""
-    calibration = policy.analysis.calibration
-    return Analyst(settings_of(policy), load_calibration(folder / calibration) if calibration else None)
+def analyst_of(policy: Policy, folder: Path, before: View = EMPTY) -> Analyst:
+    """The analyst that a policy asks for; the calibration's path is relative to `folder`.
+
+    `before` is the last view before a restart: made by another calibration it means nothing any more.
+    """
+    path = policy.analysis.calibration
+    calibration = load_calibration(folder / path) if path else None
+    known = calibration.name if calibration is not None else ""
+    return Analyst(settings_of(policy), calibration, before if before.calibrated == known else EMPTY)
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -47,15 +55,29 @@ def load_calibration(path: Path) -> Calibration:
 
 def refresh(analyst: Analyst, gate: Gate, at: float) -> None:
     """Cut, conclude and adopt at once: how a replay keeps the gate's view up to date in virtual time."""
-    view = conclude(analyst.cut(at))
+    view = gate.rules.ranked(conclude(analyst.cut(at)), analyst.view)
     analyst.adopt(view)
     gate.view = view
 
 
-class Worker:
-    """Runs an analyst beside a gate, on the loop that serves requests. `clock` is the edge's."""
+def kept(view: View, before: View, lasting: float) -> View:
+    """The view with what stood before a restart, for accounts that stand nowhere now, until it would have ended: a restart is no way out."""
+    old = {
+        account: standing
+        for account, standing in before.standings.items()
+        if account not in view.standings and standing.cluster in before.clusters and view.at < standing.seen + lasting
+    }
+    clusters = {standing.cluster: before.clusters[standing.cluster] for standing in old.values()}
+    return structs.replace(view, standings={**old, **view.standings}, clusters={**clusters, **view.clusters}) if old else view
 
-    def __init__(self, analyst: Analyst, gate: Gate, clock: Callable[[], float], refresh: float) -> None:
+
+class Worker:
+    """Runs an analyst beside a gate, on the loop that serves requests. `clock` is the edge's; `adopted` is told of each view, in a thread."""
+
+    def __init__(self, analyst: Analyst, gate: Gate, clock: Callable[[], float], refresh: float, adopted: Callable[[View], None] = lambda view: None) -> None:
+        self._adopted = adopted
+        # What stood before a restart: the analyst has to see it again, and until then it is not forgotten.
+        self._before = analyst.view
         self._analyst = analyst
         self._gate = gate
         self._clock = clock
@@ -71,9 +93,12 @@ class Worker:
     async def conclude(self) -> None:
         """Cut, conclude, adopt: once."""
         snapshot = self._analyst.cut(self._clock())
-        view = await asyncio.to_thread(conclude, snapshot)
+        view = self._gate.rules.ranked(await asyncio.to_thread(conclude, snapshot), self._analyst.view)
+        if self._before.standings:
+            view = kept(view, self._before, self._gate.rules.lasting)
         self._analyst.adopt(view)
         self._gate.view = view
+        await asyncio.to_thread(self._adopted, view)
 
     async def close(self) -> None:
         """Stop concluding."""

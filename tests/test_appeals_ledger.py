@@ -14,7 +14,9 @@ from gateway_guard.appeals.keeper import Keeper
 from gateway_guard.appeals.ledger import EACH, KEEP, LEAD, Ledger
 from gateway_guard.appeals.values import Act, Appeal, Touched
 from gateway_guard.errors import StoreError, UsageError
+from gateway_guard.evidence import Evidence
 from gateway_guard.policy.acknowledged import Acknowledged, Acknowledgement
+from gateway_guard.view import EMPTY, Cluster, Standing, View
 
 AT = 1_795_000_000.0
 GIVEN = Acknowledgement(0, "account", "alice", ("a" * 20,), ("content",), "known", AT + LEAD, AT + 86400)
@@ -88,6 +90,35 @@ def test_acts_are_handed_over_in_order_and_again_when_that_fails(tmp_path: Path)
     assert (ledger.hand_over(got.extend), ledger.hand_over(got.extend)) == (2, 0)
     assert [act.kind for act in got] == ["appeal.filed", "acknowledged"]
     assert '"reason":"known"' in got[1].body
+
+
+def test_a_view_is_kept_whole_and_replaced(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "state.sqlite")
+    assert ledger.view() == EMPTY
+    standing = Standing("c-1", AT, 4.0, 3.0, ("content", "network"), (2.0, 1.5), AT + 5)
+    evidence = (Evidence("content", "sentence", 3.0, "They say the same."),)
+    view = View(7, AT, {"a": standing}, {"c-1": Cluster("c-1", 3, 0.9, 4.0, 3.0, ("content",), evidence, AT, ("c-0",), {"shut": AT})}, "known")
+    ledger.keep_view(View(6, AT))
+    ledger.keep_view(view)
+    ledger.close()
+    assert Ledger(tmp_path / "state.sqlite").view() == view
+
+
+def test_a_view_of_another_version_counts_as_none(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "state.sqlite")
+    ledger.keep_view(View(1))
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.execute("UPDATE views SET body = x'c1'")
+    db.close()
+    assert ledger.view() == EMPTY
+
+
+def test_an_older_file_is_upgraded_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as past:
+        past.setattr("gateway_guard.appeals.file.STEPS", STEPS[:1])
+        Ledger(tmp_path / "state.sqlite").file(appeal())
+    ledger = Ledger(tmp_path / "state.sqlite")
+    assert (ledger.appeals(), ledger.view()) == ([appeal()], EMPTY)
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

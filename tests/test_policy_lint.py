@@ -40,6 +40,10 @@ ODD = {
     "identity: {jwt: {issuer: i, audience: a, algorithms: [RS256], key_file: k, leeway: 10m}}": "tokens stay good 600 s past their end",
     "exemptions: [{id: a, orgs: [x], until: 2099-01-01, reason: test}]": "runs until 2099-01-01; look at it again within a year",
     "record: {sample: 10%}": "`sample` thins out `exchanges`, which are not recorded",
+    "analysis: {refresh: 2h}\nsignals: {coordination: {}, harvest: {}}\nladder: [{id: a, at: 2, do: deny, expires: 1h}]": "it would come and go",
+    "signals: {coordination: {}, harvest: {}}\nladder: [{id: a, at: 2, do: deny, expires: 30h, apply: daily}]": "may expire (108000 s) before it is",
+    "signals: {harvest: {}}\nladder: [{id: a, at: 1, do: allow, expires: 1h}]": "rung `a` allows, so its `expires` has no effect",
+    "mode: enforce\nsignals: {coordination: {}, harvest: {}}\nladder: [{id: a, at: 2, do: deny}]": "nobody can appeal: give the policy a `state` file",
     "guard: {body_limit: 1 GiB}": "each request's body is held in memory",
 }
 

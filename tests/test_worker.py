@@ -10,15 +10,17 @@ import pytest
 
 from gateway_guard import GatewayGuard, worker
 from gateway_guard.analysis.analyst import Analyst
+from gateway_guard.analysis.calibration import Calibration, encode, sealed
 from gateway_guard.analysis.snapshot import Snapshot
 from gateway_guard.errors import UsageError
 from gateway_guard.facts import Fingerprint, Identity, RequestFacts, Seen
 from gateway_guard.gate import Gate
+from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.policy.judge import compile_policy
 from gateway_guard.policy.model import Policy
 from gateway_guard.stores.memory import MemoryStore
-from gateway_guard.view import View
-from gateway_guard.worker import Worker, load_calibration, refresh
+from gateway_guard.view import Cluster, Standing, View
+from gateway_guard.worker import Worker, kept, load_calibration, refresh
 from tests.fakes import KEY, ModelServer, call, chat, policy_file
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +87,45 @@ async def test_a_mounted_guard_feeds_its_analyst(tmp_path: Path) -> None:
     assert sorted(kinds) == ["Done", "Done", "Done", "Seen", "Seen", "Seen"]
     assert all(event.facts.fingerprint.template for event in got if isinstance(event, Seen))
     await mounted.engine.close()
+
+
+def standing(seen: float, cluster: str = "c-old") -> Standing:
+    return Standing(cluster, 1.0, 4.0, 4.0, ("content", "network"), (3.0, 3.0), seen)
+
+
+def test_what_stood_before_a_restart_stands_until_it_would_have_ended() -> None:
+    before = View(7, 1000.0, {"a": standing(900.0), "b": standing(200.0), "c": standing(900.0)}, {"c-old": Cluster("c-old", 3)}, "known")
+    now = View(8, 1100.0, {"c": standing(1090.0, "c-new")}, {"c-new": Cluster("c-new", 2)}, "known")
+    both = kept(now, before, 500.0)
+    assert {account: (one.cluster, one.seen) for account, one in both.standings.items()} == {"a": ("c-old", 900.0), "c": ("c-new", 1090.0)}
+    assert set(both.clusters) == {"c-old", "c-new"}
+    assert kept(View(9, 1400.0, {}, {}, "known"), before, 500.0).standings == {}
+
+
+async def test_a_restart_is_no_way_out(tmp_path: Path) -> None:
+    """The view is there before the first request, outlives conclusions that know nothing yet, and is worth nothing under another calibration."""
+    known = sealed(Calibration(bound=0.0))
+    (tmp_path / "calibration.json").write_bytes(encode(known))
+    ladder = "signals: {coordination: {}, harvest: {}}\nladder: [{id: shut, at: 4, do: deny}]\n"
+    path = policy_file(tmp_path, ladder + "state: state.sqlite\nanalysis: {calibration: calibration.json}\n")
+    first = GatewayGuard(ModelServer(), path, key=KEY)
+    at = first.engine.clock()
+    alice = Pseudonyms(KEY).text("credential", "sk-alice")
+    first.engine.books.adopted(View(3, at, {alice: standing(at)}, {"c-old": Cluster("c-old", 3)}, known.name))
+    await first.engine.close()
+
+    second = GatewayGuard(ModelServer(), path, key=KEY)
+    assert (await call(second).run()).status == 403
+    assert second.engine.worker is not None
+    await second.engine.worker.conclude()
+    assert second.engine.gate.view.id == 4
+    assert (await call(second).run()).status == 403
+    await second.engine.close()
+
+    (tmp_path / "calibration.json").write_bytes(encode(sealed(Calibration(bound=0.0, accounts=9))))
+    third = GatewayGuard(ModelServer(), path, key=KEY)
+    assert (await call(third).run()).status == 200
+    await third.engine.close()
 
 
 @pytest.mark.parametrize(("content", "says"), [(None, "No such file"), (b"{}", "cannot be read"), (b"not json", "cannot be read")])

@@ -43,6 +43,11 @@ class Analyst:
         """The view adopted last."""
         return self._view
 
+    @property
+    def calibrated(self) -> str:
+        """The calibration by which it judges, empty for none."""
+        return self._calibration.name
+
     def observe(self, event: Event) -> None:
         """Take in one event. `Cut` and `Adopted` are marks for others."""
         if type(event) is Seen:

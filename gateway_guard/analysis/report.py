@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway_guard.analysis import names, tests, words
+from gateway_guard.analysis import names, recency, tests, words
 from gateway_guard.analysis.clusters import ENOUGH, Grouping
 from gateway_guard.analysis.graph import Graph
 from gateway_guard.analysis.tokens import FAMILY_NAMES, Floats, Indices
@@ -63,21 +63,22 @@ def view(snapshot: Snapshot, drawing: Drawing) -> View:
     named = names.named([[snapshot.names[number] for number in group] for group in members], snapshot.before, snapshot.at)
     found = columns(drawing, snapshot.calibration.norms)
     traits = words.traits(drawing.graph, drawing.grouping.label)
+    seen = recency.shown(snapshot.folded(), snapshot.calibration.reference, drawing.grouping.label, drawing.graph.n, snapshot.at)
     standings: dict[str, Standing] = {}
     kept: dict[str, Cluster] = {}
     for group, name in enumerate(named):
         kept[name.id] = cluster = _cluster(snapshot, drawing, found, traits, name, group)
         for number in members[group]:
             account = snapshot.names[number]
-            standings[account] = _standing(snapshot, cluster, account, drawing.grouping.evidence[number])
+            standings[account] = _standing(snapshot, cluster, account, drawing.grouping.evidence[number], float(seen[number]))
     return View(snapshot.before.id + 1, snapshot.at, standings, kept, snapshot.calibration.name)
 
 
-def _standing(snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats) -> Standing:
+def _standing(snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats, seen: float) -> Standing:
     old = snapshot.before.standings.get(account)
     joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
     weights = tuple(round(float(weight), 3) for weight in evidence if weight >= ENOUGH)
-    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence), weights)
+    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence), weights, seen)
 
 
 def _families(evidence: Floats) -> tuple[Family, ...]:

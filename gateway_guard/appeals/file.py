@@ -30,6 +30,9 @@ STEPS = (
     CREATE INDEX acts_to_write ON acts (number) WHERE written = 0;
     CREATE TABLE heads (file TEXT PRIMARY KEY, entry INTEGER NOT NULL, seal TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE views (one INTEGER PRIMARY KEY CHECK (one = 1), body BLOB NOT NULL);
+    """,
 )
 
 

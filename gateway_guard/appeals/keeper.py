@@ -18,6 +18,7 @@ from gateway_guard.appeals.ledger import EACH, Ledger
 from gateway_guard.appeals.values import Act, Touched
 from gateway_guard.errors import StoreError
 from gateway_guard.policy.acknowledged import Acknowledged
+from gateway_guard.view import View
 
 log = logging.getLogger("gateway_guard")
 
@@ -70,6 +71,13 @@ class Keeper:
     def reached(self, file: str, entry: int, seal: str) -> None:
         """How far the audit log goes: noted in the state file, so that cutting it off is seen."""
         self._head = (file, entry, seal)
+
+    def keep(self, view: View) -> None:
+        """Keep a view over a restart. Called in a thread."""
+        try:
+            self.ledger.keep_view(view)
+        except StoreError as error:
+            log.error("the view could not be kept, a restart would forget it: %s", error)
 
     def start(self) -> None:
         """Begin, if it has not begun; a server that forks its workers does so before the first request."""

@@ -17,6 +17,7 @@ from gateway_guard.appeals.file import failed, opened
 from gateway_guard.appeals.values import Act, Appeal, Status, Touched
 from gateway_guard.errors import UsageError
 from gateway_guard.policy.acknowledged import Acknowledgement
+from gateway_guard.view import EMPTY, View
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +29,7 @@ KEEP = 30 * 86400.0
 # What an operator does holds from so many seconds on: every process has taken it up by then, and a replay knows which requests came before it.
 LEAD = 1.0
 _TOUCHED = msgspec.json.Decoder(Touched)
+_VIEW = msgspec.msgpack.Decoder(View)
 _APPEAL = msgspec.json.Decoder(Appeal)
 _ACKNOWLEDGEMENT = msgspec.json.Decoder(Acknowledgement)
 
@@ -164,6 +166,21 @@ class Ledger:
             take(acts)
             self._db.execute("UPDATE acts SET written = 1 WHERE written = 0")
         return len(acts)
+
+    @_safe
+    def keep_view(self, view: View) -> None:
+        """Keep the view in place of the one before."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO views VALUES (1, ?)", (msgspec.msgpack.encode(view),))
+
+    @_safe
+    def view(self) -> View:
+        """The view that was kept last; an empty one when there is none, or when another version of the guard wrote it and it cannot be read."""
+        row = self._db.execute("SELECT body FROM views").fetchone()
+        try:
+            return EMPTY if row is None else _VIEW.decode(row[0])
+        except msgspec.DecodeError:
+            return EMPTY
 
     @_safe
     def reached(self, file: str, entry: int, seal: str) -> None:

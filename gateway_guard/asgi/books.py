@@ -11,10 +11,12 @@ from typing import Any
 from gateway_guard.appeals.keeper import Keeper
 from gateway_guard.appeals.ledger import Ledger
 from gateway_guard.appeals.values import Touched
+from gateway_guard.asgi.actions import Actions
 from gateway_guard.decision import Action, Decision
 from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Policy
 from gateway_guard.trace.audit import AuditLog
+from gateway_guard.view import EMPTY, View
 
 # What is counted for the audit log. Refusals by a quota alone are in the decision log.
 DEEDS = {Action.DEGRADE: "degraded", Action.CHALLENGE: "challenged", Action.DENY: "denied"}
@@ -26,6 +28,7 @@ class Books:
     def __init__(self, policy: Policy, folder: Path, key: bytes, gate: Gate, clock: Callable[[], float]) -> None:
         self._gate = gate
         self._clock = clock
+        self._actions = Actions()
         ledger = Ledger(folder / policy.state) if policy.state else None
         self.audit = AuditLog(folder / policy.record.audit, key, rotate=policy.record.rotate, written=self._written) if policy.record.audit else None
         self.keeper = Keeper(ledger, clock, self._adopt, self.audit) if ledger is not None else None
@@ -54,6 +57,18 @@ class Books:
             self.audit.deed(decision.at, deed, account, cluster=decision.cluster, rung=decision.rung, decision=decision.id)
         if self.keeper is not None:
             self.keeper.touched(self._touched(decision))
+
+    def view(self) -> View:
+        """The view that was in force when the guard ended last, empty when none was kept."""
+        return self.keeper.ledger.view() if self.keeper is not None else EMPTY
+
+    def adopted(self, view: View) -> None:
+        """A view is in force. Called in a thread: it goes through every account that stands in it."""
+        if self.audit is not None:
+            for entry in self._actions.turn(self._gate.rules, view, self._gate.acknowledged):
+                self.audit.note(view.at, **entry)
+        if self.keeper is not None:
+            self.keeper.keep(view)
 
     async def close(self) -> None:
         """Write what is left."""

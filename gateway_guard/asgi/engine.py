@@ -54,11 +54,11 @@ class Engine:
         self.desk = self._desk(parts)
         self.lane = Lane(parts.rules.policy.throttle.release)
         self.counts: Counter[str] = Counter()
+        self.books = Books(parts.rules.policy, self._settings.policy.parent, settings.key, self.gate, self.clock)
+        self._noted(parts)
         self.worker = self._worker(parts)
         self.sink: Sink | None = self.worker
         self.recorder = self._recorder(parts)
-        self.books = Books(parts.rules.policy, self._settings.policy.parent, settings.key, self.gate, self.clock)
-        self._noted(parts)
         self._pseudonyms = parts.pseudonyms
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
         self._looked = 0.0
@@ -181,7 +181,12 @@ class Engine:
         policy = parts.rules.policy
         if not policy.analysis.enabled:
             return None
-        return Worker(analyst_of(policy, self._settings.policy.parent), self.gate, self.clock, policy.analysis.refresh)
+        before = self.books.view()
+        analyst = analyst_of(policy, self._settings.policy.parent, before)
+        if policy.analysis.calibration:
+            self.books.note("calibration.loaded", file=policy.analysis.calibration, calibration=analyst.calibrated)
+        self.gate.view = analyst.view
+        return Worker(analyst, self.gate, self.clock, policy.analysis.refresh, self.books.adopted)
 
     def _recorder(self, parts: Parts) -> Recorder | None:
         rules, folder = parts.rules.policy.record, self._settings.policy.parent

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from gateway_guard.decision import Action
 from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Asks, Identity, RequestFacts, Usage
 from gateway_guard.policy.acknowledged import Relief
 from gateway_guard.policy.model import Plan, Policy, Rung
+from gateway_guard.policy.tenure import in_force
 from gateway_guard.policy.terms import Tariff, Terms
 from gateway_guard.quota import Bill, Figures, Part, figures_of
 from gateway_guard.signals.catalogue import SIGNALS
@@ -28,6 +30,10 @@ EPOCH = 719163
 # What the analyst concluded counts only when it knows from benign history what is usual.
 FROM_VIEW = frozenset({"coordination", "harvest"})
 GRAVE = frozenset({"degrade", "challenge", "deny"})
+# A cluster's own evidence is told without anybody's request.
+NOBODY = RequestFacts("", 0.0, Identity(""), "")
+# An account's standing, its cluster, and the time at which they are looked at.
+Held = tuple[Standing, Cluster | None, float]
 # A plain integer: an enum's operators cost more than the charge.
 REASONING = int(Asks.REASONING)
 
@@ -46,14 +52,21 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Rulebook:
-    """A compiled policy. Immutable but for a bounded table of the terms for each plan and model. `exempting`: somebody may be exempt."""
+    """A compiled policy. Immutable but for a bounded table of the terms for each plan and model.
 
-    def __init__(self, policy: Policy, digest: str, account_ids: Callable[[str], Sequence[str]], org_ids: Callable[[str], Sequence[str]]) -> None:
+    `exempting`: somebody may be exempt · `lasting`: seconds that an action may last without new evidence.
+    """
+
+    def __init__(
+        self, policy: Policy, digest: str, account_ids: Callable[[str], Sequence[str]], org_ids: Callable[[str], Sequence[str]], seed: bytes = b""
+    ) -> None:
         self.policy = policy
         self.digest = digest
+        self._seed = seed
         self.enforcing = policy.mode == "enforce"
         self.patience = policy.throttle.wait
         self.expires = policy.reservation.expires
+        self.lasting = max((rung.expires for rung in policy.ladder), default=0.0)
         self._expected = float(policy.reservation.output)
         self._ladder = tuple(sorted(policy.ladder, key=lambda rung: rung.at))
         self._acting = tuple(rung for rung in self._ladder if rung.mode == "enforce")
@@ -91,8 +104,22 @@ class Rulebook:
         if not evidence and standing is None:
             return self._quiet
         # A rung in shadow is only recorded: who has reached it still stands on the one below.
-        acting = self._rung(total, evidence, standing, self._acting)
-        return Score(tuple(evidence), total, acting, self._rung(max(total, shadow), evidence, standing, self._ladder))
+        held = None if standing is None else (standing, view.clusters.get(standing.cluster), facts.at)
+        acting = self._rung(total, evidence, held, self._acting)
+        return Score(tuple(evidence), total, acting, self._rung(max(total, shadow), evidence, held, self._ladder))
+
+    def ranked(self, view: View, before: View) -> View:
+        """The view with the rungs that each of its clusters reaches, and since when: `before` is the view that it follows."""
+        clusters = {ident: self._ranked(cluster, view, before.clusters.get(ident)) for ident, cluster in view.clusters.items()}
+        return structs.replace(view, clusters=clusters)
+
+    def _ranked(self, cluster: Cluster, view: View, before: Cluster | None) -> Cluster:
+        standing = Standing(cluster.id, view.at, cluster.coordination, cluster.harvest, cluster.families)
+        found = (signal(NOBODY, standing, view) for name, signal, _ in self._signals if name in FROM_VIEW)
+        weights = {evidence.signal: evidence.log_odds for evidence in found if evidence is not None}
+        total = sum(min(rule.weight * weights[name], rule.ceiling) for name, _, rule in self._signals if name in weights)
+        known = before.reached if before is not None else {}
+        return structs.replace(cluster, reached={rung.id: known.get(rung.id, view.at) for rung in self._ladder if total >= rung.at})
 
     def charges(self, facts: RequestFacts, *, forecast: float, scale: float, clean: bool = True) -> Bill:
         """What the request asks of each quota that applies to it, cluster quotas aside. `clean`: nothing but age stands against the account."""
@@ -146,15 +173,18 @@ class Rulebook:
         age = max(0.0, at - identity.created_at)
         return min(1.0, plan.trust.start + (1.0 - plan.trust.start) * age / plan.trust.over)
 
-    def _rung(self, total: float, evidence: Sequence[Evidence], standing: Standing | None, ladder: Sequence[Rung]) -> Rung | None:
-        """The highest rung that the score reaches and the evidence may carry: beyond quotas, both columns and two independent families."""
+    def _rung(self, total: float, evidence: Sequence[Evidence], held: Held | None, ladder: Sequence[Rung]) -> Rung | None:
+        """The highest rung that the score reaches, the evidence may carry (beyond quotas, both columns and two independent families), and that is in force."""
         # Of the analyst's evidence: a young account is no second opinion on what the account shares with others.
-        families = standing.families if standing is not None else ()
+        families = held[0].families if held is not None else ()
         names = {e.signal for e in evidence}
+        lasting = held if names & FROM_VIEW else None
         for rung in reversed(ladder):
             if total < rung.at:
                 continue
             if rung.do in GRAVE and not (len(families) >= 2 and names >= FROM_VIEW):
+                continue
+            if lasting is not None and not in_force(rung, *lasting, self._seed):
                 continue
             return rung
         return None
@@ -166,9 +196,10 @@ def compile_policy(
     *,
     account_ids: Callable[[str], Sequence[str]] = lambda name: (name,),
     org_ids: Callable[[str], Sequence[str]] = lambda name: (name,),
+    seed: bytes = b"",
 ) -> Rulebook:
-    """A rulebook for the gate. `account_ids` and `org_ids` give the keyed hashes that a name in the policy may stand for."""
-    return Rulebook(policy, digest, account_ids, org_ids)
+    """A rulebook for the gate. `account_ids` and `org_ids` give the keyed hashes that a name in the policy may stand for; `seed` draws moments."""
+    return Rulebook(policy, digest, account_ids, org_ids, seed)
 
 
 def action_of(rung: Rung) -> Action:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway_guard.policy.finding import Finding, odd, ruled
 from gateway_guard.policy.lint_quotas import missing
 from gateway_guard.policy.model import Exemption, Policy, Rung
+from gateway_guard.policy.tenure import PERIODS
 from gateway_guard.signals.catalogue import NAMES
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ STRENGTH = ("allow", "throttle", "degrade", "challenge", "deny")
 # A challenge and a denial need both columns; neither alone convicts.
 COLUMNS = ("coordination", "harvest")
 LONG_EXEMPTION = 400  # days
+DAY = 86400.0
+LONGEST = 90 * DAY
 
 
 def signals(policy: Policy) -> Iterator[Finding]:
@@ -71,6 +74,28 @@ def reach(policy: Policy) -> Iterator[Finding]:
                 ("ladder", index, "do"),
                 f"rung `{rung.id}` can never {rung.do}: that takes the signals coordination and harvest, and {' and '.join(silent)} is not active",
             )
+
+
+def lifetimes(policy: Policy) -> Iterator[Finding]:
+    """Every action ends in a time that somebody would wait for, and not before it has begun."""
+    for index, rung in enumerate(policy.ladder):
+        steps = ("ladder", index)
+        if rung.do == "allow":
+            said = sorted({"expires", "apply"} & rung.model_fields_set)
+            if said:
+                yield odd((*steps, said[0]), f"rung `{rung.id}` allows, so its `{said[0]}` has no effect")
+            continue
+        if rung.expires > LONGEST:
+            says = f"rung `{rung.id}` would outlive its evidence by {rung.expires / DAY:g} days; every action ends: at most 90d, for example 3d"
+            yield Finding((*steps, "expires"), says)
+        elif policy.analysis.enabled and rung.expires < policy.analysis.refresh:
+            yield odd(
+                (*steps, "expires"),
+                f"rung `{rung.id}` expires after {rung.expires:g} s, before the analyst concludes again ({policy.analysis.refresh:g} s): it would come and go",
+            )
+        if rung.expires < 2 * PERIODS[rung.apply]:
+            # A moment in this hour may be past: the next one is up to two hours away.
+            yield odd((*steps, "apply"), f"rung `{rung.id}` may expire ({rung.expires:g} s) before it is applied {rung.apply}; let it last longer")
 
 
 def profiles(policy: Policy) -> Iterator[Finding]:
@@ -153,6 +178,7 @@ RULES = (
     ruled("signals", signals),
     ruled("ladder", ladder),
     ruled("ladder signals", reach),
+    ruled("ladder analysis", lifetimes),
     ruled("ladder profiles", profiles),
     ruled("analysis signals clusters", analysis),
     ruled("exemptions", exemptions),

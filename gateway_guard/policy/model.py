@@ -227,6 +227,8 @@ class Rung(Rules):
     """From a score of `at` (log-odds) upwards: `do`, with quotas scaled by `scale`.
 
     `challenge` says what a `challenge` rung asks for; `profile` how a `degrade` rung degrades, or a `challenge` rung once the challenge is met.
+    What rests on the analyst's evidence ends `expires` after the last new evidence, and begins at once or for the whole cluster at a moment in each
+    hour or day (`apply`).
     """
 
     id: str
@@ -235,6 +237,8 @@ class Rung(Rules):
     profile: str | None = None
     challenge: str | None = None
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    expires: Period = 3 * 86400.0
+    apply: Literal["now", "hourly", "daily"] = "now"
     mode: Mode = "enforce"
 
 
