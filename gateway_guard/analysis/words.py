@@ -14,7 +14,7 @@ from gateway_guard.analysis.tokens import FAMILY_NAMES, Indices, Kind, starts
 from gateway_guard.evidence import Evidence, Family
 
 _TRAITS = 8
-_NOUNS = {
+NOUNS = {
     Kind.PAYMENT: "pay with one payment instrument",
     Kind.SIGNUP: "signed up from one network",
     Kind.MAIL: "signed up under one mail domain",
@@ -74,7 +74,7 @@ def shared(graph: Graph, found: Traits, group: int, size: int) -> Iterator[Evide
         others, outside = int(graph.sharers[token]) - count, graph.n - size
         usual = float(graph.usual[token])
         more = f" ({found.more[place]} more such things are shared)" if found.more[place] else ""
-        says = f"{count} of {size} members {_NOUNS[Kind(int(graph.kind[token]))]}{more}"
+        says = f"{count} of {size} members {NOUNS[Kind(int(graph.kind[token]))]}{more}"
         says += f"; so do {others} of {outside} other accounts, and {_percent(usual)} of benign accounts before."
         odds = math.log(max(count / size, 1e-9) / max(usual, (others + 0.5) / (outside + 1)))
         yield Evidence(FAMILY_NAMES[int(graph.family[token])], Kind(int(graph.kind[token])).name.lower(), round(odds, 3), says)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway_guard.policy.model import Mode
+    from gateway_guard.replay.labels import Label
+    from gateway_guard.replay.report import Report
     from gateway_guard.replay.session import Outputs, Session
     from gateway_guard.replay.stage import Stage
 
@@ -33,7 +35,8 @@ def replay(
     policy: Annotated[Path, typer.Option(envvar="GATEWAY_GUARD_POLICY", help="The policy file.", show_default=False)],
     accounts: Annotated[Path | None, typer.Option(envvar="GATEWAY_GUARD_DIRECTORY", help="The account directory (accounts.csv).")] = None,
     decisions: Annotated[str, typer.Option(help="Write each decision here (.jsonl, .zst, .gz or .parquet; - for standard output, line by line).")] = "",
-    report: Annotated[str, typer.Option(help="Write the report here, as JSON.")] = "",
+    report: Annotated[list[str] | None, typer.Option(help="Write the report here, as a page (.html) or as JSON (.json). May be given twice.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Who really was an actor (CSV: account, kind, actor): for the report alone, no decision sees it.")] = None,
     trace: Annotated[str, typer.Option(help="Write a trace (.ggt) here: no text in it, and faster to replay.")] = "",
     enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
     solved: Annotated[str, typer.Option(help="The share of accounts that meet every challenge. Of the others, those do whose recording shows it.")] = "0%",
@@ -43,9 +46,11 @@ def replay(
     Nothing is sent anywhere. Time is that of the log, so an hour is played in seconds and twice with the same result. Exit code: 0 done, 1 the log could
     not be used, 2 called wrongly, 130 interrupted (what there was is kept, marked as partial).
     """
-    _check_places(traffic, decisions, report, trace)
+    reports = report or []
+    _check_places(traffic, decisions, *reports, trace)
+    known = _labels(labels)
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved))
-    _play(stage, decisions, report, trace)
+    _play(stage, decisions, reports, trace, known)
 
 
 def register(app: typer.Typer) -> None:
@@ -85,25 +90,41 @@ def _check_places(traffic: str, *outputs: str) -> None:
         raise UsageError(f"{traffic}: is the traffic, and would be written over: choose another name")
 
 
-def _play(stage: Stage, decisions: str, report: str, trace: str) -> None:
-    from gateway_guard.replay.page import page  # noqa: PLC0415
+def _labels(path: Path | None) -> dict[str, Label] | None:
+    from gateway_guard.replay.labels import load  # noqa: PLC0415
+
+    return None if path is None else load(path)
+
+
+def written(report: Report, name: str) -> bytes:
+    """The report in the form that the file's name asks for."""
+    if name.endswith((".html", ".htm")):
+        from gateway_guard.replay.html.render import render  # noqa: PLC0415
+
+        return render(report)
     from gateway_guard.replay.report import encode  # noqa: PLC0415
+
+    return encode(report)
+
+
+def _play(stage: Stage, decisions: str, reports: list[str], trace: str, labels: dict[str, Label] | None) -> None:
+    from gateway_guard.replay.page import page  # noqa: PLC0415
     from gateway_guard.replay.session import Outputs, Session  # noqa: PLC0415
     from gateway_guard.trace.output import Output  # noqa: PLC0415
 
-    session = Session(stage)
+    session = Session(stage, labels)
     with ExitStack() as stack:
         stack.callback(stage.source.close)
-        file = stack.enter_context(Output(report)) if report else None
+        files = [stack.enter_context(Output(name)) for name in reports]
         ended, seconds = _run(session, stage, Outputs(decisions, trace))
         if isinstance(ended, GuardError) and not session.tally.first:
             raise ended  # before anything was played there is nothing to tell
         result = session.report(seconds)
-        if file is not None:
-            file.write(encode(result))
+        for file in files:
+            file.write(written(result, file.name))
     for kept in session.kept:
         typer.echo(f"kept as far as it goes: {kept}", err=True)
-    console(err="-" in (decisions, report)).print(page(result))
+    console(err="-" in (decisions, *reports)).print(page(result))
     if isinstance(ended, GuardError):
         raise ended
     raise typer.Exit(INTERRUPTED if ended else 0)

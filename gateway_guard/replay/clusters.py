@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 from rich.table import Table
 
+from gateway_guard.replay.portrait import Portrait
 from gateway_guard.view import Cluster, View
 
 # Members named in a report; the rest is a count.
@@ -25,7 +26,8 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Found(msgspec.Struct, frozen=True):
     """One cluster: `coordination` and `harvest` are log-odds relative to the calibrated point (above 0 on both: the ladder's business) ·
-    `members` the first twenty by name, `size` all of them · `share` of one member's quotas that the cluster has: size to the power of 1 - confidence.
+    `members` the first twenty by name, `size` all of them · `share` of one member's quotas that the cluster has: size to the power of 1 - confidence ·
+    `portrait` of the foremost clusters of a replay.
     """
 
     id: str
@@ -38,15 +40,22 @@ class Found(msgspec.Struct, frozen=True):
     born: float
     members: list[str]
     evidence: list[Finding]
+    portrait: Portrait | None = None
+
+
+def members(view: View) -> dict[str, list[str]]:
+    """The accounts of each cluster."""
+    out: dict[str, list[str]] = defaultdict(list)
+    for account, standing in view.standings.items():
+        if standing.cluster:
+            out[standing.cluster].append(account)
+    return out
 
 
 def found(view: View, name: Callable[[str], str]) -> list[Found]:
     """The view's clusters, the most conspicuous first. `name` shows an account."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for account, standing in view.standings.items():
-        if standing.cluster:
-            members[standing.cluster].append(name(account))
-    out = [_found(cluster, sorted(members[cluster.id])) for cluster in view.clusters.values()]
+    inside = members(view)
+    out = [_found(cluster, sorted(map(name, inside.get(cluster.id, ())))) for cluster in view.clusters.values()]
     return sorted(out, key=lambda one: (-min(one.coordination, one.harvest), -one.size, one.id))
 
 

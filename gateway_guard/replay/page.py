@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway_guard.replay import clusters
-from gateway_guard.replay.report import Group, QuotaUse, Report, Tokens
+from gateway_guard.replay.report import QuotaUse, Report, Tokens
+from gateway_guard.replay.touched import Group
 
 BAR = 20
 CLUSTERS = 8

@@ -6,17 +6,18 @@ Everything but `run` depends on the traffic, the policy, the directory and the k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 
 import msgspec
 
 from gateway_guard.decision import Action
 from gateway_guard.replay import tally as tallies
 from gateway_guard.replay.clusters import Found
-from gateway_guard.replay.tally import AccountTally, QuotaTally, Tally
+from gateway_guard.replay.headroom import Headroom, fill
+from gateway_guard.replay.labels import Labelled
+from gateway_guard.replay.tally import UNDECIDED, AccountTally, QuotaTally, Tally
+from gateway_guard.replay.touched import Cost, Group, TopAccount, Touched, by
 
 VERSION = 1
-TOP = 10
 
 
 class PolicyUsed(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Traffic(msgspec.Struct, frozen=True):
 
 
 class Decisions(msgspec.Struct, frozen=True):
-    """`actions` what an enforcing policy does, by action, of which it `refused`, `delayed` and `exempted` so many; `enforced` how many of them were
+    """`actions` what an enforcing policy does, by action, of which it `refused`, `delayed`, `exempted` and `degraded` so many; `enforced` how many of them were
     done, and `served` how many requests reached the model. Delays count where they were enforced. `reasons` by code.
     """
 
@@ -59,6 +60,7 @@ class Decisions(msgspec.Struct, frozen=True):
     delay_s: float
     longest_delay_s: float
     reasons: dict[str, int]
+    degraded: int = 0
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -79,16 +81,6 @@ class Used(msgspec.Struct, frozen=True):
     sources: dict[str, int]
 
 
-class Group(msgspec.Struct, frozen=True):
-    """Accounts of a plan, or all: how many were `touched` (anything but allow, at least once) and `refused` at least once."""
-
-    accounts: int
-    touched: int
-    refused: int
-    requests: int
-    touched_requests: int
-
-
 class QuotaUse(msgspec.Struct, frozen=True):
     """One quota: `subjects` that were counted, requests `refused` and `delayed` by it, and how full it became: the highest fill of the median
     subject, of the one at 90 and 99 %, and of the fullest (1 = the whole burst).
@@ -105,15 +97,13 @@ class QuotaUse(msgspec.Struct, frozen=True):
     fill_most: float
 
 
-class TopAccount(msgspec.Struct, frozen=True):
-    """An account that was refused or delayed often; `reason` the commonest."""
+class Timeline(msgspec.Struct, frozen=True):
+    """Requests by slot: the first begins at `start`, each is `width` seconds wide. `actions` what an enforcing policy does, beside what is `undecided`."""
 
-    account: str
-    plan: str
-    requests: int
-    refused: int
-    delayed: int
-    reason: str
+    start: float
+    width: float
+    actions: dict[str, list[int]]
+    undecided: list[int]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -126,6 +116,7 @@ class Run(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """`complete` is false when the replay was stopped, or the log ended in an error told in `stopped`. `clusters` as the analyst saw them at the
     end, `calibrated` the digest of the calibration that it judged by (empty: it only records).
+    `labelled` when labels were given. Reports before these were added have no `timeline`, `headroom`, `touched` and `cost`.
     """
 
     v: int = VERSION
@@ -142,6 +133,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     top: list[TopAccount]
     calibrated: str = ""
     clusters: list[Found] = []
+    timeline: Timeline | None = None
+    headroom: dict[str, Headroom] = {}
+    touched: Touched | None = None
+    cost: Cost | None = None
+    labelled: Labelled | None = None
     run: Run
 
 
@@ -162,23 +158,13 @@ def decisions_of(tally: Tally) -> Decisions:
         delay_s=round(tally.delay, 3),
         longest_delay_s=round(tally.longest, 3),
         reasons=ranked(tally.reasons),
+        degraded=tally.degraded,
     )
 
 
 def used_of(tally: Tally) -> Used:
     """What was used and spared."""
     return Used(_tokens(tally.tokens), _tokens(tally.unserved), {source: count for source, count in tally.usage.items() if count})
-
-
-def group(accounts: Sequence[AccountTally]) -> Group:
-    """Accounts taken together."""
-    return Group(
-        accounts=len(accounts),
-        touched=sum(account.touched > 0 for account in accounts),
-        refused=sum(account.refused > 0 for account in accounts),
-        requests=sum(account.requests for account in accounts),
-        touched_requests=sum(account.touched for account in accounts),
-    )
 
 
 def orgs_of(tally: Tally) -> Group:
@@ -198,10 +184,7 @@ def orgs_of(tally: Tally) -> Group:
 
 def plans_of(tally: Tally) -> dict[str, Group]:
     """By plan, in alphabetic order."""
-    members: dict[str, list[AccountTally]] = {}
-    for account in tally.accounts.values():
-        members.setdefault(account.plan, []).append(account)
-    return {plan: group(members[plan]) for plan in sorted(members)}
+    return by(tally.accounts.values(), lambda account: account.plan)
 
 
 def quotas_of(tally: Tally) -> dict[str, QuotaUse]:
@@ -209,26 +192,20 @@ def quotas_of(tally: Tally) -> dict[str, QuotaUse]:
     return {name: _use(quota) for name, quota in sorted(tally.quotas.items())}
 
 
-def top_of(tally: Tally, name: Callable[[str], str]) -> list[TopAccount]:
-    """Those who were refused most, then delayed most."""
-    touched = [(name(account), of) for account, of in tally.accounts.items() if of.touched]
-    touched.sort(key=lambda item: (-item[1].refused, -item[1].delayed, item[0]))
-    return [TopAccount(shown, of.plan, of.requests, of.refused, of.delayed, next(iter(ranked(of.reasons)))) for shown, of in touched[:TOP]]
-
-
 def _tokens(tokens: tallies.Tokens) -> Tokens:
     return Tokens(tokens.input, tokens.output, tokens.reasoning)
 
 
 def _use(tally: QuotaTally) -> QuotaUse:
-    peaks = sorted(tally.peaks.values())
-    median, high, higher = (round(_at(peaks, share), 4) for share in (0.5, 0.9, 0.99))
-    return QuotaUse(tally.per, tally.unit, len(peaks), tally.refused, tally.delayed, median, high, higher, round(_at(peaks, 1.0), 4))
+    full = fill(list(tally.peaks.values()))
+    return QuotaUse(tally.per, tally.unit, full.subjects, tally.refused, tally.delayed, full.median, full.at_90, full.at_99, full.most)
 
 
-def _at(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of the values lie (nearest rank)."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+def timeline_of(tally: Tally) -> Timeline:
+    """Traffic over time."""
+    rows = tally.timeline[: tally.slots.number + 1]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return Timeline(tally.slots.start, tally.slots.width, {a.label: columns[a] for a in Action}, columns[UNDECIDED])
 
 
 def ranked(counts: Counter[str]) -> dict[str, int]:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import structs
+
+from gateway_guard.analysis.picture import pictures
 from gateway_guard.errors import GuardError
 from gateway_guard.replay import clusters
 from gateway_guard.replay import report as reports
+from gateway_guard.replay.clusters import Found
+from gateway_guard.replay.headroom import headroom_of
+from gateway_guard.replay.labels import Label, judged
+from gateway_guard.replay.portrait import Watch, portrait
 from gateway_guard.replay.report import Report, Run, Traffic
 from gateway_guard.replay.run import Ended, Step, Tracing, row_of
 from gateway_guard.replay.stage import Stage
 from gateway_guard.replay.tally import Tally
+from gateway_guard.replay.touched import Cost, cost_of, group, top_of, touched_of
 from gateway_guard.trace.decisions import decisions_writer
 from gateway_guard.trace.events import TraceWriter
 from gateway_guard.trace.exchanges import ExchangeLog
 from gateway_guard.trace.output import Output
 
 EVERY = 128
+PORTRAITS = 12
+LABELLED = "accounts that the labels do not call an attack's"
+UNSUSPECTED = "accounts in no cluster that both coordinates and harvests"
 
 
 class Outputs(NamedTuple):
@@ -32,11 +43,13 @@ class Outputs(NamedTuple):
 class Session:
     """Plays a stage to its end. `stopped` says why it ended early; `kept` where its unfinished outputs are then."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, labels: Mapping[str, Label] | None = None) -> None:
         self.tally = Tally()
         self.stopped = ""
         self.kept: list[str] = []
         self._stage = stage
+        self._labels = labels
+        self._watch = Watch()
 
     def run(self, outputs: Outputs, tick: Callable[[], None]) -> None:
         """Play; `tick` is called now and then. What is written becomes final at the end, and is set aside if the replay is stopped."""
@@ -48,6 +61,7 @@ class Session:
                     for take in takers:
                         take(step)
                     if not number % EVERY:
+                        self._watch.look(self._stage.gate.view, self.tally)
                         tick()
         except KeyboardInterrupt:
             self.stopped = "interrupted"
@@ -61,35 +75,70 @@ class Session:
 
     def report(self, seconds: float) -> Report:
         """What was found so far."""
-        tally, source = self.tally, self._stage.source
-        log = source if isinstance(source, ExchangeLog) else None
+        tally, stage = self.tally, self._stage
+        self._watch.look(stage.gate.view, tally)
         return Report(
             complete=not self.stopped,
             stopped=self.stopped,
-            policy=self._stage.policy,
-            traffic=Traffic(
-                name=Path(source.name).name,
-                requests=tally.requests + tally.undecided.total(),
-                first=tally.first,
-                last=tally.last,
-                backwards=log.backwards if log else 0,
-                broken=log.broken if log else 0,
-                problems=log.problems if log else [],
-                undecided=reports.ranked(tally.undecided),
-                passed=tally.passed,
-                excused=reports.ranked(tally.excused),
-            ),
+            policy=stage.policy,
+            traffic=self._traffic(),
             decisions=reports.decisions_of(tally),
             used=reports.used_of(tally),
-            accounts=reports.group(list(tally.accounts.values())),
+            accounts=group(list(tally.accounts.values())),
             orgs=reports.orgs_of(tally),
             plans=reports.plans_of(tally),
             quotas=reports.quotas_of(tally),
-            top=reports.top_of(tally, self._stage.name),
-            calibrated=self._stage.gate.view.calibrated,
-            clusters=clusters.found(self._stage.gate.view, self._stage.name),
+            top=top_of(tally.accounts, stage.name),
+            calibrated=stage.gate.view.calibrated,
+            clusters=self._clusters(),
+            timeline=reports.timeline_of(tally),
+            headroom=headroom_of(tally),
+            touched=touched_of(tally),
+            cost=self._cost(),
+            labelled=None if self._labels is None else judged(tally.accounts, self._labels, stage.name),
             run=Run(round(seconds, 3), round(tally.requests / seconds, 1) if seconds else 0.0),
         )
+
+    def _traffic(self) -> Traffic:
+        tally, source = self.tally, self._stage.source
+        log = source if isinstance(source, ExchangeLog) else None
+        return Traffic(
+            name=Path(source.name).name,
+            requests=tally.requests + tally.undecided.total(),
+            first=tally.first,
+            last=tally.last,
+            backwards=log.backwards if log else 0,
+            broken=log.broken if log else 0,
+            problems=log.problems if log else [],
+            undecided=reports.ranked(tally.undecided),
+            passed=tally.passed,
+            excused=reports.ranked(tally.excused),
+        )
+
+    def _clusters(self) -> list[Found]:
+        view, name, analyst = self._stage.gate.view, self._stage.name, self._stage.analyst
+        found = clusters.found(view, name)
+        if not found:
+            return found
+        drawn = pictures(analyst.cut(), view) if analyst is not None else {}
+        inside = clusters.members(view)
+        return [
+            structs.replace(one, portrait=portrait(inside.get(one.id, ()), self.tally, self._watch.sizes(one.id, self.tally), drawn.get(one.id), name))
+            if place < PORTRAITS
+            else one
+            for place, one in enumerate(found)
+        ]
+
+    def _cost(self) -> Cost:
+        """Honest are those who are labelled so; without labels, those whom the ladder has nothing against at the end."""
+        accounts, name = self.tally.accounts, self._stage.name
+        labels = self._labels
+        if labels is not None:
+            known = {account: of for account, of in accounts.items() for label in [labels.get(name(account))] if label is not None and label.kind != "attack"}
+            return cost_of(known, LABELLED, name)
+        view = self._stage.gate.view
+        suspect = {account for account, standing in view.standings.items() if standing.coordination > 0 and standing.harvest > 0}
+        return cost_of({account: of for account, of in accounts.items() if account not in suspect}, UNSUSPECTED, name)
 
     def _takers(self, outputs: Outputs, stack: ExitStack, files: list[Output]) -> list[Callable[[Step], None]]:
         """All outputs are opened before anything is written to one of them."""

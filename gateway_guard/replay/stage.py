@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway_guard.analysis.analyst import Analyst
 from gateway_guard.assembly import Parts, assemble
 from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Mode, Policy
@@ -23,7 +24,7 @@ NAMES = 100_000
 
 class Stage(NamedTuple):
     """`steps` is the replay itself, yet to be iterated over · `name` shows an account · `key` names the key without telling it · `gate`: whose
-    view, at the end, is what the analyst found · `notes` what to know.
+    view, at the end, is what the `analyst` found · `notes` what to know.
     """
 
     source: ExchangeLog | Trace
@@ -33,6 +34,7 @@ class Stage(NamedTuple):
     key: str
     gate: Gate
     notes: tuple[str, ...] = ()
+    analyst: Analyst | None = None
 
 
 def set_up(
@@ -54,24 +56,23 @@ def set_up(
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
     rules = parts.rules.policy
     gate = Gate(parts.rules, MemoryStore(rules.accounts))
-    player = _player(gate, parts, analyst=analyst)
+    who = analyst_of(rules, policy.parent) if analyst and rules.analysis.enabled else None
+    player = _player(gate, who, rules.analysis.refresh)
     known = parts.pseudonyms.text("trace", "key")
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
-        return Stage(log, play(log, parts.intake, player, terms(rules, solved)), used, _names(parts), known, gate, parts.loaded.warnings)
+        return Stage(log, play(log, parts.intake, player, terms(rules, solved)), used, _names(parts), known, gate, parts.loaded.warnings, who)
     trace = Trace(traffic, fingerprints=fingerprints or rules.analysis.enabled or bool(rules.signals))
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
-    return Stage(trace, play_trace(trace, player, terms(rules, solved)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes))
+    return Stage(trace, play_trace(trace, player, terms(rules, solved)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes), who)
 
 
-def _player(gate: Gate, parts: Parts, *, analyst: bool) -> Player:
-    policy = parts.rules.policy
-    if not analyst or not policy.analysis.enabled:
+def _player(gate: Gate, who: Analyst | None, every: float) -> Player:
+    if who is None:
         return Player(gate)
-    who = analyst_of(policy, parts.loaded.path.parent)
-    return Player(gate, events=who.observe, refresh=lambda at: refresh(who, gate, at), every=policy.analysis.refresh)
+    return Player(gate, events=who.observe, refresh=lambda at: refresh(who, gate, at), every=every)
 
 
 def terms(policy: Policy, solved: float = 0.0) -> Terms:

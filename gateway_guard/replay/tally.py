@@ -10,33 +10,46 @@ from gateway_guard.facts import Identity, Usage
 from gateway_guard.quota import Lines, Per, Unit
 from gateway_guard.replay.player import Outcome
 from gateway_guard.replay.run import Ended, Step
+from gateway_guard.replay.slots import SLOTS, Activity, Slots
 
 TRACKED = 1_000_000
 REST = "(others)"
 SOURCES = ("told", "estimated", "imputed", "none")
+UNDECIDED = len(Action)
+FLUSHED = 1 << 16
 
 
 class AccountTally:
-    """What happened to one account."""
+    """What happened to one account. `number` its row in the activity, `touches` that in the touched activity (-1: never touched) · `first` seen ·
+    `caught` when first as a member of a cluster, or by the ladder (0: never) · `waited` seconds, at `longest` for one request.
+    """
 
-    __slots__ = ("delayed", "exempted", "org", "plan", "reasons", "refused", "requests", "touched")
+    __slots__ = (
+        *("caught", "created_at", "degraded", "delayed", "exempted", "first", "longest", "number", "org", "plan"),
+        *("reasons", "refused", "requests", "touched", "touches", "waited"),
+    )
 
-    def __init__(self, plan: str, org: str) -> None:
-        self.plan = plan
-        self.org = org
-        self.requests = self.touched = self.refused = self.delayed = self.exempted = 0
+    def __init__(self, identity: Identity, number: int, at: float) -> None:
+        self.plan = identity.plan
+        self.org = identity.org
+        self.created_at = identity.created_at
+        self.number = number
+        self.first = at
+        self.touches = -1
+        self.requests = self.touched = self.refused = self.delayed = self.exempted = self.degraded = 0
+        self.caught = self.waited = self.longest = 0.0
         self.reasons: Counter[str] = Counter()
 
 
 class QuotaTally:
     """How near a quota's subjects came to it: `peaks` holds the highest fill that each subject reached, 1 = the whole burst."""
 
-    __slots__ = ("delayed", "exempted", "peaks", "per", "refused", "unit")
+    __slots__ = ("degraded", "delayed", "exempted", "peaks", "per", "refused", "unit")
 
     def __init__(self, per: Per, unit: Unit) -> None:
         self.per = per
         self.unit = unit
-        self.refused = self.delayed = self.exempted = 0
+        self.refused = self.delayed = self.exempted = self.degraded = 0
         self.peaks: dict[str, float] = {}
 
 
@@ -80,16 +93,22 @@ class Tokens:
 class Tally:
     """All counts of one replay. What is counted for each request is kept in plain numbers and dictionaries: it is a third of a fast replay's time.
 
-    `refused`, `delayed` and `exempted` are what an enforcing policy does, `enforced` how much of that was done. Tokens are of what was served;
-    `unserved` are those of refused requests, as far as the log tells.
+    `refused`, `delayed`, `exempted` and `degraded` are what an enforcing policy does, `enforced` how much of that was done. Tokens are of what was served;
+    `unserved` are those of refused requests, as far as the log tells. `timeline` counts by slot, then by action, the undecided last.
     """
 
     def __init__(self) -> None:
         self.requests = self.served = self.enforced = self.passed = 0
-        self.refused = self.delayed = self.exempted = 0
+        self.refused = self.delayed = self.exempted = self.degraded = 0
         self.first = self.last = 0.0
         self.delay = self.longest = 0.0
-        self.actions = [0] * len(Action)
+        self.slots = Slots()
+        self.timeline = _rows(SLOTS)
+        self.activity = Activity()
+        self.touches = Activity()
+        self._row = self.timeline[0]
+        self._note = self.activity.pending.append
+        self._ends = self.slots.ends
         self.reasons: Counter[str] = Counter()
         self.undecided: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()
@@ -99,6 +118,12 @@ class Tally:
         self.accounts: dict[str, AccountTally] = {}
         self._quotas: dict[str, QuotaTally] = {}
         self._fills: dict[Lines, _Fills] = {}
+        self._touched = 0
+
+    @property
+    def actions(self) -> list[int]:
+        """Requests by action."""
+        return [sum(column) for column in zip(*self.timeline, strict=True)][:UNDECIDED]
 
     @property
     def quotas(self) -> dict[str, QuotaTally]:
@@ -117,21 +142,41 @@ class Tally:
                 self.excused.update(step.excused)
         else:
             self._see(step.at)
+            self._row[UNDECIDED] += 1
             self.undecided[step.undecided] += 1
             self.passed += step.passed
+
+    def settle(self) -> None:
+        """Bring the activity up to date."""
+        for activity in (self.activity, self.touches):
+            activity.flush(self.slots.number)
 
     def _see(self, at: float) -> None:
         self.first = self.first or at
         self.last = at
+        if at >= self._ends:
+            self._turn(at)
+
+    def _turn(self, at: float) -> None:
+        self.settle()
+        for _ in range(self.slots.turn(at)):
+            pairs = zip(self.timeline[::2], self.timeline[1::2], strict=True)
+            self.timeline = [[a + b for a, b in zip(one, two, strict=True)] for one, two in pairs] + _rows(SLOTS // 2)
+            self.activity.join()
+            self.touches.join()
+        self._row, self._ends = self.timeline[self.slots.number], self.slots.ends
 
     def _decide(self, identity: Identity, decision: Decision) -> None:
         self._see(decision.at)
         self.requests += 1
         self.served += decision.served
         would = decision.would
-        self.actions[would] += 1
-        account = self.accounts.get(identity.account) or self._meet(identity)
+        self._row[would] += 1
+        account = self.accounts.get(identity.account) or self._meet(identity, decision.at)
         account.requests += 1
+        self._note(account.number)
+        if not self.requests % FLUSHED:
+            self.settle()
         if would:
             self._touch(account, decision)
         levels, place = decision.levels, 0
@@ -153,9 +198,9 @@ class Tally:
         if decision.would and usage is not None and fate(decision) == "refused":
             self.unserved.add(usage)
 
-    def _meet(self, identity: Identity) -> AccountTally:
+    def _meet(self, identity: Identity, at: float) -> AccountTally:
         name = identity.account if len(self.accounts) < TRACKED else REST
-        return self.accounts.setdefault(name, AccountTally(identity.plan, identity.org))
+        return self.accounts.setdefault(name, AccountTally(identity, len(self.accounts), at))
 
     def _learn(self, lines: Lines) -> _Fills:
         tallies = [self._quota(quota.name, lines.per, quota.unit) for quota in lines.quotas]
@@ -171,6 +216,12 @@ class Tally:
         self.reasons.update(decision.reasons)
         account.reasons.update(decision.reasons[:1])
         account.touched += 1
+        if account.touches < 0:
+            account.touches = self._touched
+            self._touched += 1
+        self.touches.pending.append(account.touches)
+        if not account.caught and catches(decision):
+            account.caught = decision.at
         kind = fate(decision)
         for counts in (self, account, self._short(decision)):
             if counts is not None:
@@ -178,6 +229,8 @@ class Tally:
         if decision.served:
             self.delay += decision.wait
             self.longest = max(self.longest, decision.wait)
+            account.waited += decision.wait
+            account.longest = max(account.longest, decision.wait)
 
     def _short(self, decision: Decision) -> QuotaTally | None:
         """The quota that refused or delayed. A cluster's has the name of its members' own, and the reasons tell them apart."""
@@ -186,14 +239,25 @@ class Tally:
         return None if found is None else self._quota(found.name, found.per, found.unit)
 
 
-Fate = Literal["refused", "delayed", "exempted"]
+Fate = Literal["refused", "delayed", "exempted", "degraded"]
 
 
 def fate(decision: Decision) -> Fate:
     """What becomes of a request that is not simply allowed, were the policy enforced."""
     if decision.would is Action.THROTTLE and decision.spent:
         return "delayed" if decision.hold else "exempted"
+    if decision.would is Action.DEGRADE and decision.spent:
+        return "degraded"
     return "refused"
+
+
+def catches(decision: Decision) -> bool:
+    """Whether a request met what is meant for actors: a cluster's quota, or a rung of the ladder."""
+    return decision.would > Action.THROTTLE or any(reason.startswith("cluster.") for reason in decision.reasons)
+
+
+def _rows(count: int) -> list[list[int]]:
+    return [[0] * (UNDECIDED + 1) for _ in range(count)]
 
 
 def _source(outcome: Outcome) -> str:
