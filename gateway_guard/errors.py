@@ -9,7 +9,8 @@ GuardError
 │   ├── BodyTooLarge        413
 │   ├── UnreadableBody      400
 │   ├── Unidentified        401
-│   └── ProofRefused        403
+│   ├── ProofRefused        403
+│   └── Unavailable         503
 └── StoreError              the store failed; `.retryable` says whether asking again can help
 """
 
@@ -80,6 +81,13 @@ class ProofRefused(RequestError):
 
     status = 403
     code = "proof_refused"
+
+
+class Unavailable(RequestError):
+    """The shared store is down, and the policy serves nobody without it."""
+
+    status = 503
+    code = "quotas_unavailable"
 
 
 class StoreError(GuardError):

@@ -6,6 +6,8 @@ import asyncio
 import atexit
 import datetime
 import logging
+import os
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,10 +16,12 @@ import httpx
 
 from gateway_guard.appeals.keeper import Keeper
 from gateway_guard.asgi import hangups
+from gateway_guard.asgi.alone import ensure_alone, held
 from gateway_guard.asgi.books import Books
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
+from gateway_guard.asgi.sharing import is_shared, shared_store, terms
 from gateway_guard.assembly import Parts, assemble
 from gateway_guard.challenge.desk import Desk
 from gateway_guard.challenge.grants import MemoryGrants
@@ -26,8 +30,10 @@ from gateway_guard.errors import GuardError, RequestError, UnreadableBody
 from gateway_guard.gate import Gate
 from gateway_guard.identity.credentials import hide
 from gateway_guard.identity.directory import Lookup
+from gateway_guard.policy.model import Policy
 from gateway_guard.ports import Sink
 from gateway_guard.stores.memory import MemoryStore
+from gateway_guard.stores.redis import SharedStore
 from gateway_guard.trace.decisions import row
 from gateway_guard.trace.recorder import Recorder
 from gateway_guard.trace.recording import Recording
@@ -48,7 +54,8 @@ class Engine:
         self.clock = Clock()
         self._http: httpx.AsyncClient | None = None
         parts = self._assemble()
-        self.gate = Gate(parts.rules, MemoryStore(parts.rules.policy.accounts))
+        self.shared = self._shared(parts.rules.policy)
+        self.gate = Gate(parts.rules, self.shared or MemoryStore(parts.rules.policy.accounts))
         self.intake = parts.intake
         self._grants = MemoryGrants()
         self.desk = self._desk(parts)
@@ -123,6 +130,14 @@ class Engine:
         if self.recorder is not None:
             await asyncio.to_thread(self.recorder.close)
         await self.books.close()
+        if self.shared is not None:
+            await self.shared.close()
+
+    def _shared(self, policy: Policy) -> SharedStore | None:
+        if is_shared(policy):
+            return shared_store(policy, self._settings.policy.parent, self._settings.key, os.environ)
+        ensure_alone(self._settings.policy, argv=sys.argv, environment=os.environ)
+        return None
 
     def _assemble(self) -> Parts:
         s = self._settings
@@ -151,7 +166,11 @@ class Engine:
 
     async def _adopt(self, parts: Parts) -> None:
         before, known = self.gate.rules, self.intake.identifier
-        for section in ("record", "analysis", "state"):
+        if self.shared is not None:
+            self.shared.agree(terms(parts.rules.policy))
+        elif not held(self._settings.policy, patience=0.0):
+            log.error("another process guards with %s too, and grants every quota once more: name a server under `store`, or stop one", self._settings.policy)
+        for section in ("record", "analysis", "state", "store"):
             if getattr(parts.rules.policy, section) != getattr(before.policy, section):
                 log.warning("the policy's `%s` section has changed: it takes effect at the next start", section)
         same = parts.rules.policy.identity == before.policy.identity

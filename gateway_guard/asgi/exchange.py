@@ -20,7 +20,7 @@ from gateway_guard.asgi.respond import refuse, refuse_unread, start_with
 from gateway_guard.decision import Action, Decision
 from gateway_guard.dialects.body import parse
 from gateway_guard.dialects.degrade import degrade
-from gateway_guard.errors import BodyTooLarge, RequestError
+from gateway_guard.errors import BodyTooLarge, RequestError, StoreError, Unavailable
 from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
 from gateway_guard.intake import by_size
 from gateway_guard.ports import Dialect, Meter
@@ -73,7 +73,13 @@ class Exchange:
             return
         facts = self._facts
         assert facts is not None  # noqa: S101 - for the type checker; `_read` said so
-        decision = self._decision = await self._engine.gate.decide(facts)
+        try:
+            decision = self._decision = await self._engine.gate.decide(facts)
+        except StoreError:
+            unavailable = Unavailable("Quotas cannot be told at the moment. Try again in a few seconds.")
+            self._engine.unread(unavailable)
+            await refuse_unread(self._send, self._dialect, unavailable, self._id)
+            return
         self._ticket = self._engine.decided(decision)
         if not self._ticket:
             self._raw = b""

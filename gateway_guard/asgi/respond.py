@@ -33,7 +33,9 @@ async def refuse(send: Send, dialect: Dialect, decision: Decision, appeals: str 
 
 async def refuse_unread(send: Send, dialect: Dialect, error: RequestError, ident: str) -> None:
     """Answer a request that could not be read or whose caller could not be told."""
-    headers: RawHeaders = [(DECISION, ident.encode()), (b"x-should-retry", b"false")]
+    headers: RawHeaders = [(DECISION, ident.encode()), (b"x-should-retry", b"true" if error.status == 503 else b"false")]
+    if error.status == 503:
+        headers.append((b"retry-after", b"5"))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     body = dialect.error(error.status, error.code, error.message, param=error.param, details={"decision": ident}, request_id=ident)

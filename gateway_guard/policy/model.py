@@ -115,6 +115,7 @@ class QuotaRule(Rules):
     plans: list[str] | None = None
     models: list[str] | None = None
     reserve: Literal["forecast", "asked"] = "forecast"
+    spend: Literal["leased", "exact"] = "leased"
 
 
 class ClusterRules(Rules):
@@ -276,6 +277,41 @@ class AppealRules(Rules):
     limit: Annotated[Limit, Field(validate_default=True)] = "10/day"  # type: ignore[assignment]
 
 
+class SentinelRules(Rules):
+    """Who knows which server leads: `hosts` such as `10.0.0.5:26379`, and the `master` as they call it."""
+
+    master: str
+    hosts: Annotated[list[str], Field(min_length=1)]
+
+
+class TlsRules(Rules):
+    """Files in PEM, relative to the policy: who signed the server's certificate, and a certificate of our own."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class StoreRules(Rules):
+    """Where debts are shared by all workers: a Redis or Valkey server. Without `url` or `sentinel` they are in the memory of the one worker that there may be.
+
+    `lease` the share of a burst that a worker may spend before it reports · `timeout` what a request waits for the server at most · `down` what happens
+    without the server · `workers` how many there are at least, while the server cannot tell.
+    """
+
+    url: str | None = None
+    sentinel: SentinelRules | None = None
+    tls: TlsRules | None = None
+    user: str | None = None
+    password_from: str = "GATEWAY_GUARD_STORE_PASSWORD"  # noqa: S105 - the name of a variable
+    prefix: str = "gateway_guard"
+    lease: Share = 0.02
+    flush: Period = 0.005
+    timeout: Period = 0.05
+    down: Literal["local", "open", "closed"] = "local"
+    workers: Annotated[int, Field(ge=1)] = 1
+
+
 class UpstreamRules(Rules):
     """The stand-alone proxy's side towards the model server."""
 
@@ -313,6 +349,7 @@ class Policy(Rules):
     record: RecordRules = RecordRules()
     state: str | None = None
     appeals: AppealRules = AppealRules()
+    store: StoreRules = StoreRules()
     upstream: UpstreamRules = UpstreamRules()
 
 

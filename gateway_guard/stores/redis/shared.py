@@ -104,6 +104,11 @@ class SharedStore:
         except StoreError:
             return await self._picture.peek(bill, at)
 
+    def agree(self, terms: Terms) -> None:
+        """Go by other terms from now on."""
+        self.terms = terms
+        self._leases.clear()
+
     async def close(self) -> None:
         """Report what is left and disconnect."""
         await self.link.close()

@@ -1,0 +1,85 @@
+"""The store that a policy asks for: on a server, or in the memory of the only worker."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from gateway_guard.errors import UsageError
+from gateway_guard.policy.model import Policy, StoreRules
+from gateway_guard.stores.redis import Link, Naming, SharedStore, Terms
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from gateway_guard.stores.redis.wire import RedisWire
+
+SECURE = {"valkey": "redis", "valkeys": "rediss"}
+
+
+def is_shared(policy: Policy) -> bool:
+    """Whether the policy names a server."""
+    return policy.store.url is not None or policy.store.sentinel is not None
+
+
+def shared_store(policy: Policy, folder: Path, key: bytes, environment: Mapping[str, str]) -> SharedStore:
+    """The store on the policy's server. No connection is made before the first request; UsageError when none ever can be."""
+    rules = policy.store
+    naming = Naming(rules.prefix, key)
+    link = Link(wire(rules, folder, environment), naming, sender=f"{os.getpid()}.{secrets.token_hex(6)}", timeout=rules.timeout, flush=rules.flush)
+    return SharedStore(link, terms(policy), cap=policy.accounts, workers=lambda: rules.workers)
+
+
+def terms(policy: Policy) -> Terms:
+    """How spends are shared. A policy in shadow refuses nobody, whatever happens to the server."""
+    exact = frozenset(name for name, rule in policy.quotas.items() if rule.spend == "exact")
+    return Terms(policy.store.lease, exact, policy.store.down if policy.mode == "enforce" else "open")
+
+
+def wire(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> RedisWire:
+    """The way to the policy's server."""
+    try:
+        from gateway_guard.stores.redis.wire import RedisWire  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise UsageError("the policy shares debts on a server (`store`), and redis-py is not installed: pip install 'gateway-guard[redis]'") from None
+    how = _options(rules, folder, environment)
+    return RedisWire(lambda: _client(rules, how), _name(rules))
+
+
+def _name(rules: StoreRules) -> str:
+    return rules.url or (f"{rules.sentinel.master} (by {', '.join(rules.sentinel.hosts)})" if rules.sentinel is not None else "")
+
+
+def _options(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What every connection is made with. Certificates are read now, so that one that is missing is told at the start."""
+    out: dict[str, Any] = {"username": rules.user, "password": environment.get(rules.password_from)}
+    if rules.tls is None:
+        return out
+    named = {"ssl_ca_certs": rules.tls.ca, "ssl_certfile": rules.tls.certificate, "ssl_keyfile": rules.tls.key}
+    for option, name in named.items():
+        if name is not None:
+            if not (folder / name).is_file():
+                raise UsageError(f"{folder / name}: the policy's `store.tls` names this file, and it cannot be read")
+            out[option] = str(folder / name)
+    return out
+
+
+def _client(rules: StoreRules, how: dict[str, Any]) -> Redis:
+    from redis.asyncio import Redis  # noqa: PLC0415
+    from redis.asyncio.retry import Retry  # noqa: PLC0415
+    from redis.asyncio.sentinel import Sentinel  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+
+    # One more try, for a connection that the server has closed meanwhile; when to try again later is the link's to say.
+    how = how | {"retry": Retry(NoBackoff(), 1)}
+    if rules.sentinel is not None:
+        hosts = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in rules.sentinel.hosts]
+        sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": rules.timeout}, **how)  # type: ignore[no-untyped-call]
+        found: Redis = sentinel.master_for(rules.sentinel.master)
+        return found
+    url = urlsplit(rules.url or "")
+    return Redis.from_url(urlunsplit(url._replace(scheme=SECURE.get(url.scheme, url.scheme))), **how)

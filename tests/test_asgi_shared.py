@@ -1,0 +1,114 @@
+"""Guards that share a server: one quota between them, whatever happens to the server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway_guard import GatewayGuard
+from gateway_guard.errors import UsageError
+from tests.fakes import KEY, ModelServer, call, policy_file
+from tests.servers import Server, running
+from tests.test_asgi_alone import APP, ROOT
+
+pytestmark = pytest.mark.anyio
+
+QUOTA = "quotas:\n  minute: {limit: 5/day}\nanalysis: {enabled: false}\n"
+
+
+def shared(folder: Path, server: Server, more: str = "", quota: str = QUOTA) -> GatewayGuard:
+    path = policy_file(folder, f"{quota}store:\n  url: {server.url}\n{more}")
+    return GatewayGuard(ModelServer(), path, key=KEY)
+
+
+async def test_two_guards_are_one_quota(tmp_path: Path) -> None:
+    with running("redis 6.2", tmp_path) as server:
+        guards = [shared(tmp_path, server, "  lease: 0%\n") for _ in range(2)]
+        got = [(await call(guards[number % 2]).run()).status for number in range(8)]
+        assert got == [200] * 5 + [429] * 3
+        for guard in guards:
+            await guard.engine.close()
+
+
+async def test_who_is_served_by_nobody_without_the_server_is_told_when_to_come_back(tmp_path: Path) -> None:
+    with running("valkey 9.1", tmp_path) as server:
+        guard = shared(tmp_path, server, "  down: closed\n  lease: 0%\n")
+        assert (await call(guard).run()).status == 200
+        server.stop()
+        refused = await call(guard).run()
+        assert (refused.status, refused.headers["retry-after"], refused.headers["x-should-retry"]) == (503, "5", "true")
+        assert refused.json()["error"]["code"] == "quotas_unavailable"
+        server.restart()
+        await guard.engine.close()
+
+
+async def test_in_shadow_nobody_is_refused_because_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\nname: t\n{QUOTA}store: {{url: 'unix://{tmp_path}/nobody', down: closed, lease: 0%}}\n")
+    guard = GatewayGuard(ModelServer(), path, key=KEY)
+    assert {(await call(guard).run()).status for _ in range(8)} == {200}
+    await guard.engine.close()
+
+
+async def test_a_changed_policy_changes_the_lease(tmp_path: Path) -> None:
+    with running("valkey 9.1", tmp_path) as server:
+        guard = shared(tmp_path, server)
+        assert guard.engine.shared is not None
+        assert guard.engine.shared.terms.exact == frozenset()
+        path = policy_file(tmp_path, f"quotas:\n  minute: {{limit: 5/day, spend: exact}}\nanalysis: {{enabled: false}}\nstore:\n  url: {server.url}\n")
+        assert path.exists()
+        await guard.engine._reload()
+        assert guard.engine.shared.terms.exact == frozenset({"minute"})
+        await guard.engine.close()
+
+
+async def test_a_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running("redis 6.2", tmp_path, "--requirepass", "open sesame") as server:
+        monkeypatch.setenv("GATEWAY_GUARD_STORE_PASSWORD", "open sesame")
+        guard = shared(tmp_path, server, "  lease: 0%\n  down: closed\n")
+        assert (await call(guard).run()).status == 200
+        await guard.engine.close()
+
+
+def test_a_certificate_that_is_missing_is_told_at_the_start(tmp_path: Path) -> None:
+    path = policy_file(tmp_path, "store: {url: 'rediss://10.0.0.5:6379', tls: {ca: missing.pem}}\n")
+    with pytest.raises(UsageError, match=r"missing\.pem"):
+        GatewayGuard(ModelServer(), path, key=KEY)
+
+
+def test_two_workers_of_uvicorn_share_one_quota(tmp_path: Path) -> None:
+    """Real processes behind one socket: of thirty requests twenty are served."""
+    with running("valkey 9.1", tmp_path) as server:
+        policy_file(
+            tmp_path,
+            f"quotas:\n  minute: {{limit: 20/day, spend: exact}}\nanalysis: {{enabled: false}}\nstore:\n  url: {server.url}\n  timeout: 2s\n  flush: 5ms\n",
+        )
+        (tmp_path / "app.py").write_text(APP)
+        listening = tmp_path / "http"
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--uds", str(listening), "--workers", "2"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY_GUARD_KEY": KEY.hex()}
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as uvicorn:
+            assert uvicorn.stderr is not None
+            started = 0
+            for line in uvicorn.stderr:
+                started += "Application startup complete" in line
+                if started == 2:
+                    break
+            assert started == 2
+            got = Counter(_status(listening) for _ in range(30))
+            uvicorn.terminate()
+            uvicorn.communicate()
+        assert got == {200: 20, 429: 10}
+
+
+def _status(listening: Path) -> int:
+    """One request on a connection of its own, so that either worker may take it."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(listening))) as client:
+        body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+        return client.post("http://guard/v1/chat/completions", json=body, headers={"authorization": "Bearer sk-alice"}).status_code
