@@ -23,7 +23,7 @@ QUOTA = "quotas:\n  minute: {limit: 5/day}\nanalysis: {enabled: false}\n"
 
 
 def shared(folder: Path, server: Server, more: str = "", quota: str = QUOTA) -> GatewayGuard:
-    path = policy_file(folder, f"{quota}store:\n  url: {server.url}\n{more}")
+    path = policy_file(folder, f"{quota}store:\n  url: {server.url}\n  timeout: 5s\n{more}")
     return GatewayGuard(ModelServer(), path, key=KEY)
 
 
