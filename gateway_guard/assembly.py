@@ -46,17 +46,20 @@ def assemble(
     lookup: Lookup | None = None,
     client: Callable[[], httpx.AsyncClient] | None = None,
     mode: Mode | None = None,
+    change: Callable[[Policy], Policy] | None = None,
 ) -> Parts:
     """Load the policy and what it names. Raises PolicyError or DirectoryError.
 
     `today` decides which exemptions are past their date (None: a log's own days count) · `directory` replaces the one that the policy names,
-    `lookup` is the host application's own · `client` makes what fetches key sets, when there are any · `mode` overrides the file's.
+    `lookup` is the host application's own · `client` makes what fetches key sets, when there are any · `mode` overrides the file's,
+    `change` anything else in it: how a policy is tried that is not written yet.
     """
     loaded = load(policy, today=today)
     changes = {"mode": mode} if mode is not None else {}
     if directory is not None:
         changes |= {"identity": loaded.policy.identity.model_copy(update={"directory": str(directory.absolute())})}  # type: ignore[dict-item]
     rules = loaded.policy.model_copy(update=changes)
+    rules = change(rules) if change is not None else rules
     folder = policy.parent
     pseudonyms = Pseudonyms(key)
     remote = rules.identity.jwt is not None and rules.identity.jwt.jwks is not None

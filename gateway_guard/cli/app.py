@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, explain, replay, schema, serve
+from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, explain, replay, schema, serve, tune
 
 app = typer.Typer(
     name="gateway-guard",
@@ -21,6 +21,7 @@ serve.register(app)
 replay.register(app)
 explain.register(app)
 calibrate.register(app)
+tune.register(app)
 clusters.register(app)
 appeals.register(app)
 acknowledge.register(app)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from gateway_guard.policy.model import Mode
+    from gateway_guard.policy.model import Mode, Policy
     from gateway_guard.replay.labels import Label
     from gateway_guard.replay.report import Report
     from gateway_guard.replay.session import Outputs, Session
@@ -59,7 +59,15 @@ def register(app: typer.Typer) -> None:
 
 
 def open_stage(
-    traffic: str, policy: Path, accounts: Path | None, *, enforce: bool | None = None, fingerprints: bool = False, analyst: bool = True, solved: float = 0.0
+    traffic: str,
+    policy: Path,
+    accounts: Path | None,
+    *,
+    enforce: bool | None = None,
+    fingerprints: bool = False,
+    analyst: bool = True,
+    solved: float = 0.0,
+    change: Callable[[Policy], Policy] | None = None,
 ) -> Stage:
     """A replay, ready to run, under the key of this installation."""
     from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
@@ -67,7 +75,7 @@ def open_stage(
 
     mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
     key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
-    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved)
+    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved, change=change)
     for note in stage.notes:
         typer.echo(f"note: {note}", err=True)
     return stage

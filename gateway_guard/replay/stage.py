@@ -47,13 +47,15 @@ def set_up(
     fingerprints: bool = False,
     analyst: bool = True,
     solved: float = 0.0,
+    change: Callable[[Policy], Policy] | None = None,
 ) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
     `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them. `analyst`: False plays without one.
-    `solved`: the share of accounts that is taken to meet every challenge; of the others, those did that the recording shows.
+    `solved`: the share of accounts that is taken to meet every challenge; of the others, those did that the recording shows ·
+    `change` the policy before it is played.
     """
-    parts = assemble(policy, key, today=None, directory=accounts, mode=mode)
+    parts = assemble(policy, key, today=None, directory=accounts, mode=mode, change=change)
     rules = parts.rules.policy
     gate = Gate(parts.rules, MemoryStore(rules.accounts))
     who = analyst_of(rules, policy.parent) if analyst and rules.analysis.enabled else None
