@@ -58,7 +58,7 @@ class Gate:
         account = facts.identity.account
         standing = view.standings.get(account)
         relief = None
-        if self.acknowledged:
+        if self.acknowledged.any:
             relief = self.acknowledged.relief(facts.identity, standing.cluster if standing is not None else "", facts.at)
             if relief is not None and standing is not None:
                 standing = relieved(standing, relief)

@@ -47,6 +47,7 @@ def suspected(at: float) -> View:
 def guarded(folder: Path, text: str = POLICY) -> Iterator[tuple[int, GatewayGuard]]:
     guard = GatewayGuard(ModelServer(), policy_file(folder, text), key=KEY)
     guard.engine.gate.view = suspected(guard.engine.clock())
+    guard.engine.books.adopted(guard.engine.gate.view)
     with served(guard) as port:
         yield port, guard
     asyncio.run(guard.engine.books.close())
@@ -98,7 +99,8 @@ def test_refused_appealed_released_served(tmp_path: Path) -> None:
         assert filed.headers["location"] == place
         listed = command(tmp_path, "appeals", "list")
         assert filed.json()["appeal"] in listed.stdout
-        assert "a course of ours" in command(tmp_path, "appeals", "show", decision).stdout
+        shown = command(tmp_path, "appeals", "show", decision).stdout
+        assert all(says in shown for says in ("a course of ours", "acts as one with 8 others (c-111111111111)", "content, network", "rung.shut"))
         done = process(tmp_path, "appeals", "release", filed.json()["appeal"], "--reason", "the course is known")
         assert (done.returncode, done.stderr) == (0, "")
         assert eventually_served(port) < PATIENCE
@@ -108,7 +110,7 @@ def test_refused_appealed_released_served(tmp_path: Path) -> None:
     assert (verified.returncode, verified.stderr) == (0, "")
     told = command(tmp_path, "audit", "show").stdout
     kinds = [line.split("  ")[1] for line in told.splitlines()]
-    assert {"opened", "policy.loaded", "denied", "appeal.filed", "appeal.released", "acknowledged", "closed"} <= set(kinds)
+    assert {"opened", "policy.loaded", "view.adopted", "denied", "appeal.filed", "appeal.released", "acknowledged", "closed"} <= set(kinds)
     assert "sk-alice" not in told
 
 

@@ -10,8 +10,14 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from gateway_guard import GatewayGuard
+from gateway_guard.appeals.ledger import LEAD, Ledger
+from gateway_guard.asgi.clock import Clock
+from gateway_guard.cli.state import acknowledged_in
+from gateway_guard.identity.pseudonyms import Pseudonyms
+from gateway_guard.policy.acknowledged import NOTHING, Acknowledged, Acknowledgement
 from gateway_guard.replay.session import Outputs, Session
 from gateway_guard.replay.stage import set_up
+from gateway_guard.view import EMPTY, Cluster, Standing, View
 from tests.fakes import KEY, ModelServer, answer, call, chat, events, policy_file, start, streamed
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +92,40 @@ def only(folder: Path, pattern: str) -> bytes:
     return path.read_bytes()
 
 
-def replay(folder: Path, out: Path) -> None:
+def replay(folder: Path, out: Path, view: View = EMPTY, acknowledged: Acknowledged = NOTHING) -> None:
     (traffic,) = folder.glob("exchanges*")
-    Session(set_up(str(traffic), folder / "policy.yaml", KEY)).run(Outputs(decisions=str(out)), lambda: None)
+    stage = set_up(str(traffic), folder / "policy.yaml", KEY)
+    stage.gate.view, stage.gate.acknowledged = view, acknowledged
+    Session(stage).run(Outputs(decisions=str(out)), lambda: None)
+
+
+async def test_acknowledgements_and_ends_fall_on_the_same_requests_in_a_replay(tmp_path: Path) -> None:
+    """Denied, acknowledged in the middle of the traffic, denied again when that is over, and served when the action has expired."""
+    start, now = 1_795_000_000.0, [0.0]
+    text = """
+signals: {coordination: {}, harvest: {}}
+ladder: [{id: shut, at: 4, do: deny, expires: 30s, apply: hourly}]
+analysis: {enabled: false}
+state: state.sqlite
+record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}
+"""
+    path, alice = policy_file(tmp_path, text), Pseudonyms(KEY).text("credential", "sk-alice")
+    ledger = Ledger(tmp_path / "state.sqlite")
+    ledger.acknowledge(Acknowledgement(0, "account", "alice", (alice,), ("content", "network"), "known", start + 5, start + 60), start, "op")
+    ledger.withdraw(1, start + 9 - LEAD, by="op", reason="over")
+    ledger.close()
+    standing = Standing("c-1", start - 9 * 3600, 4.0, 4.0, ("content", "network"), (3.0, 3.0), start - 10)
+    view = View(1, start, {alice: standing}, {"c-1": Cluster("c-1", 3)}, "known")
+    guard = GatewayGuard(ModelServer(), path, key=KEY)
+    guard.engine.clock = Clock(lambda: start + now[0])
+    guard.engine.gate.view = view
+    got = []
+    for second in range(25):
+        now[0] = float(second)
+        got.append((await call(guard).run()).status)
+    await guard.engine.close()
+    assert got == [403] * 5 + [200] * 4 + [403] * 11 + [200] * 5
+    replay(tmp_path, tmp_path / "again.jsonl", view, acknowledged_in(tmp_path / "state.sqlite"))
+    live = only(tmp_path, "decisions*")
+    assert live.count(b'"acknowledged.1"') == 4
+    assert (tmp_path / "again.jsonl").read_bytes() == live

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from gateway_guard.cli.app import app
 from gateway_guard.errors import UsageError
 from gateway_guard.evidence import Evidence
+from gateway_guard.policy.acknowledged import Acknowledged, Acknowledgement
 from gateway_guard.replay import standing
 from gateway_guard.replay.clusters import found, table
 from gateway_guard.replay.session import Outputs, Session
@@ -56,6 +57,14 @@ def test_a_short_table_keeps_the_strongest_sentences() -> None:
     assert "recorded only" in text(table(clusters, calibrated=False))
 
 
+def test_what_is_acknowledged_is_told_beside_the_evidence() -> None:
+    known = Acknowledged([Acknowledgement(3, "cluster", "c-1", ("c-1",), ("content",), "a course", logs.START, logs.START + 60)])
+    first, second = found(view(), str, known)
+    assert (len(first.acknowledged), second.acknowledged) == (1, [])
+    assert "acknowledged (3) until" in first.acknowledged[0]
+    assert "content: a course" in text(table([first], calibrated=True))
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     log = logs.log(tmp_path / "log.jsonl", [logs.exchange(n, key=f"sk-{n % 2}") for n in range(4)])
@@ -70,6 +79,24 @@ def test_the_page_about_an_account_says_what_it_costs_and_what_ends_it(stage: St
     assert told.quotas == ["q"]
     shown = text(standing.page(told))
     for part in (account, "All send one sentence.", "half_life", "exemptions", "1.07 times"):
+        assert part in shown
+
+
+def test_the_page_about_an_account_says_when_its_actions_end_and_what_is_acknowledged(tmp_path: Path) -> None:
+    ladder = "signals: {coordination: {}, harvest: {}}\nladder: [{id: dim, at: 1, do: throttle, scale: 0.5, expires: 2d}, {id: shut, at: 5, do: deny}]\n"
+    log = logs.log(tmp_path / "log.jsonl", [logs.exchange(n, key="sk-1") for n in range(2)])
+    path = policy_file(tmp_path, ladder + "analysis: {enabled: false}\n")
+    account = next(iter(standing._play(set_up(str(log), path, KEY))))
+    stage = set_up(str(log), path, KEY)
+    member = Standing("c-1", logs.START, 3.0, 1.5, ("content", "identity"), (2.0, 1.0), logs.START)
+    stage.gate.view = stage.gate.rules.ranked(msgspec.structs.replace(view(), standings={account: member}), View())
+    known = Acknowledgement(7, "account", account, (account,), ("content",), "a course", logs.START, logs.START + 60)
+    stage.gate.acknowledged = Acknowledged([known])
+    told = standing.of_account(stage, account)
+    assert told.account is not None
+    assert [(term.rung, term.begins, term.ends) for term in told.account.actions] == [("dim", logs.START, logs.START + 2 * 86400)]
+    shown = text(standing.page(told))
+    for part in ("rung dim (throttle) from", "unless there is new evidence", "acknowledged (7) until", "gateway-guard acknowledge"):
         assert part in shown
 
 

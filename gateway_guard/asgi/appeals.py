@@ -98,7 +98,8 @@ class AppealDesk:
         raw = b"" if ident else await _body(receive)
         identity = await self._identify(scope)
         await self._pay(identity, "appeals_shown" if ident else "appeals")
-        return await self._show(identity, ident) if ident else await self._file(identity, _filing(raw))
+        root = scope.get("root_path", "")
+        return self._told(*(await self._find(identity, ident) if ident else await self._file(identity, _filing(raw))), root)
 
     async def _identify(self, scope: Scope) -> Identity:
         peer = scope.get("client")
@@ -120,24 +121,24 @@ class AppealDesk:
             detail = f"This account may send {many:g} requests in {limit.window:g} s here. Try again in {spend.wait:.0f} s."
             raise Refused(429, "too-many-appeals", "Too many requests", detail, headers=list(ratelimit.retry(spend.wait)))
 
-    async def _file(self, identity: Identity, filing: Filing) -> Answer:
+    async def _file(self, identity: Identity, filing: Filing) -> tuple[Appeal, int]:
         keeper = self._engine.keeper
         decision = await asyncio.to_thread(keeper.find, identity.account, filing.decision) if keeper is not None else None
         if keeper is None or decision is None:
             raise unknown()
         appeal = Appeal("a-" + secrets.token_hex(10), self._engine.clock(), escaped(filing.reason), decision)
         kept, new = await asyncio.to_thread(keeper.ledger.file, appeal)
-        return self._told(kept, 202 if new else 200)
+        return kept, 202 if new else 200
 
-    async def _show(self, identity: Identity, ident: str) -> Answer:
+    async def _find(self, identity: Identity, ident: str) -> tuple[Appeal, int]:
         keeper = self._engine.keeper
         appeal = await asyncio.to_thread(keeper.ledger.appeal, ident) if keeper is not None and len(ident) <= ID_LIMIT else None
         if appeal is None or appeal.decision.account != identity.account:
             raise unknown()
-        return self._told(appeal, 200)
+        return appeal, 200
 
-    def _told(self, appeal: Appeal, status: int) -> Answer:
-        place = f"{self._engine.appeals_path}/{appeal.id}"
+    def _told(self, appeal: Appeal, status: int, root: str) -> Answer:
+        place = f"{root}{self._engine.appeals_path}/{appeal.id}"
         told = {"appeal": appeal.id, "self": place, "decision": appeal.decision.id, "status": appeal.status, "filed": _iso(appeal.at)}
         if appeal.status != "open":
             told |= {"answered": _iso(appeal.answered), "answer": appeal.answer}

@@ -57,7 +57,7 @@ async def ask(engine: Engine, scope: Scope, send: Send, dialect: Dialect, decisi
     path = scope.get("root_path", "") + desk.path
     detail, told = _detail(decision, offer, path), _told(decision, offer, path)
     if engine.appeals_path:
-        told["appeals"] = engine.appeals_path
+        told["appeals"] = scope.get("root_path", "") + engine.appeals_path
     own = [(DECISION, decision.id.encode()), (CHALLENGE, _header(offer, path)), (b"x-should-retry", b"false")]
     if any(name == b"accept" and MEDIA in value.lower() for name, value in scope["headers"]):
         await _send(send, 403, *_problem(403, CODE, TITLE, detail, own, **told))

@@ -89,9 +89,14 @@ class Exchange:
             if decision.action is Action.CHALLENGE:
                 await ask(self._engine, self._scope, self._send, self._dialect, decision)
             else:
-                await refuse(self._send, self._dialect, decision, self._engine.appeals_path)
+                await refuse(self._send, self._dialect, decision, self._appeals())
             return
         await self._serve(app, decision)
+
+    def _appeals(self) -> str:
+        """Where the caller can appeal, as it sees the path."""
+        path = self._engine.appeals_path
+        return f"{self._scope.get('root_path', '')}{path}" if path else ""
 
     async def _read(self) -> bool:
         """Hold and understand the request. False when it was answered or its client has left already."""

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway_guard.cli.state import AsJson, PolicyFile, Reason, Until, checked_reason, end_of, now, open_ledger, when, who
+from gateway_guard.cli.state import AsJson, PolicyFile, Reason, Until, checked_reason, end_of, now, open_ledger, read_policy, when, who
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
     from gateway_guard.appeals.values import Appeal
+    from gateway_guard.policy.model import Policy
+    from gateway_guard.view import View
 
 RELEASED_DAYS = 30
 appeals = typer.Typer(help="Appeals: list, show, release, confirm.", no_args_is_help=True)
@@ -42,10 +44,14 @@ def show(ident: Ident, policy: PolicyFile, as_json: AsJson = False) -> None:
     """Show an appeal, the decision that it is about, and what the decision rested on."""
     import msgspec  # noqa: PLC0415
 
-    found = open_ledger(policy).appeal(ident)
+    ledger = open_ledger(policy)
+    found = ledger.appeal(ident)
     if found is None:
         raise UsageError(f"there is no appeal {ident}: `gateway-guard appeals list` shows them")
-    typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() if as_json else page(found))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return
+    typer.echo("\n".join([page(found), *standing(found.decision.account, ledger.view(), read_policy(policy))]))
 
 
 @appeals.command()
@@ -79,6 +85,20 @@ def confirm(ident: Ident, policy: PolicyFile, reason: Reason) -> None:
     """Turn an appeal down: the decision stands until it expires. The answer reaches the account with the reason given here."""
     confirmed = open_ledger(policy).answer(ident, "confirmed", now(), by=who(), answer=checked_reason(reason))
     typer.echo(f"confirmed {confirmed.id}: the decision stands")
+
+
+def standing(account: str, view: View, policy: Policy) -> list[str]:
+    """Where the account stands by the last conclusion that the guard has kept, and when what follows from it ends."""
+    from gateway_guard.policy.tenure import ends  # noqa: PLC0415
+
+    found = view.standings.get(account)
+    cluster = view.clusters.get(found.cluster) if found is not None else None
+    if found is None or cluster is None:
+        return [f"today      in no cluster (conclusion {view.id})" if view.id else "today      nothing is concluded yet"]
+    lines = [f"today      acts as one with {cluster.size - 1:,} others ({cluster.id}); new evidence last {when(found.seen)}"]
+    lines += [f"           {evidence.says}" for evidence in cluster.evidence]
+    reached = [rung for rung in policy.ladder if rung.id in cluster.reached and rung.do != "allow"]
+    return lines + [f"ends       rung {rung.id} ({rung.do}): {when(ends(rung, found))} without new evidence" for rung in reached if found.seen]
 
 
 def page(appeal: Appeal) -> str:

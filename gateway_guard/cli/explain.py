@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway_guard.cli.replay import console, open_stage
+from gateway_guard.cli.state import StateFile, acknowledged_in
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def explain(
     accounts: Annotated[Path | None, typer.Option(envvar="GATEWAY_GUARD_DIRECTORY", help="The account directory (accounts.csv).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
+    state: StateFile = None,
 ) -> None:
     """Explain one decision, one account, or one cluster.
 
@@ -42,6 +44,7 @@ def explain(
     if sum(map(bool, (ident, account, cluster))) != 1:
         raise UsageError("give one of --id, --account and --cluster")
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=True)
+    stage.gate.acknowledged = acknowledged_in(state)
     if ident:
         decision = decisions.explain(stage, ident)
         _show(msgspec.json.encode(decision), decisions.page(decision), as_json=as_json)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway_guard.cli.state import StateFile, acknowledged_in
 from gateway_guard.errors import GuardError, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def replay(
     trace: Annotated[str, typer.Option(help="Write a trace (.ggt) here: no text in it, and faster to replay.")] = "",
     enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
     solved: Annotated[str, typer.Option(help="The share of accounts that meet every challenge. Of the others, those do whose recording shows it.")] = "0%",
+    state: StateFile = None,
 ) -> None:
     """Replay recorded traffic against a policy: who would be touched, by what, and how full the quotas become.
 
@@ -50,6 +52,7 @@ def replay(
     _check_places(traffic, decisions, *reports, trace)
     known = _labels(labels)
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved))
+    stage.gate.acknowledged = acknowledged_in(state)
     _play(stage, decisions, reports, trace, known)
 
 

@@ -15,11 +15,13 @@ from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
     from gateway_guard.appeals.ledger import Ledger
+    from gateway_guard.policy.acknowledged import Acknowledged
     from gateway_guard.policy.model import Policy
 
 PolicyFile = Annotated[Path, typer.Option("--policy", envvar="GATEWAY_GUARD_POLICY", help="The policy file, whose `state` it is.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why, for whoever reads the audit log.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Until the end of this day (UTC), such as 2027-03-31.", show_default=False)]
+StateFile = Annotated[Path | None, typer.Option("--state", help="A state file: what it acknowledges counts, at its times.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 REASON_LEAST, REASON_MOST = 3, 1000
 LONGEST = 400  # days
@@ -33,6 +35,14 @@ def open_ledger(policy: Path) -> Ledger:
     if state is None:
         raise UsageError(f"{policy}: keeps no state, so there are no appeals: give it `state: guard/state.sqlite`")
     return Ledger(policy.parent / state, create=False)
+
+
+def acknowledged_in(state: Path | None) -> Acknowledged:
+    """What a state file says is acknowledged; without one, nothing."""
+    from gateway_guard.appeals.ledger import Ledger  # noqa: PLC0415
+    from gateway_guard.policy.acknowledged import NOTHING, Acknowledged  # noqa: PLC0415
+
+    return Acknowledged(Ledger(state, create=False).acknowledgements()) if state is not None else NOTHING
 
 
 def read_policy(path: Path) -> Policy:

@@ -52,21 +52,28 @@ class Relief(msgspec.Struct, frozen=True):
 
 
 class Acknowledged:
-    """Acknowledgements, to be looked up in constant time. Immutable; false when there are none."""
+    """Acknowledgements, to be looked up in constant time. Immutable. `any`: there are some; false as a whole when not."""
 
     def __init__(self, given: Iterable[Acknowledgement] = ()) -> None:
         self._of: dict[tuple[str, str], tuple[Acknowledgement, ...]] = {}
         for one in given:
             for subject in one.subjects:
                 self._of[one.kind, subject] = (*self._of.get((one.kind, subject), ()), one)
+        # Looked at by every request.
+        self.any = bool(self._of)
 
     def __bool__(self) -> bool:
-        return bool(self._of)
+        return self.any
+
+    def given(self, kind: Kind, subject: str, at: float) -> tuple[Acknowledgement, ...]:
+        """What is acknowledged of a subject at a time."""
+        return tuple(one for one in self._of.get((kind, subject), ()) if one.holds(at))
 
     def relief(self, identity: Identity, cluster: str, at: float) -> Relief | None:
         """What holds for this caller now, None when nothing does."""
-        subjects = (("account", identity.account), ("org", identity.org), ("cluster", cluster))
-        found = [one for subject in subjects if subject[1] for one in self._of.get(subject, ()) if one.holds(at)]
+        found = [*self.given("account", identity.account, at)]
+        found += self.given("org", identity.org, at) if identity.org else ()
+        found += self.given("cluster", cluster, at) if cluster else ()
         if not found:
             return None
         return Relief(frozenset(family for one in found for family in one.families), tuple(sorted({one.number for one in found})))

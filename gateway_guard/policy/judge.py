@@ -16,7 +16,7 @@ from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Asks, Identity, RequestFacts, Usage
 from gateway_guard.policy.acknowledged import Relief
 from gateway_guard.policy.model import Plan, Policy, Rung
-from gateway_guard.policy.tenure import in_force
+from gateway_guard.policy.tenure import begins, ends, in_force
 from gateway_guard.policy.terms import Tariff, Terms
 from gateway_guard.quota import Bill, Figures, Part, figures_of
 from gateway_guard.signals.catalogue import SIGNALS
@@ -112,6 +112,13 @@ class Rulebook:
         """The view with the rungs that each of its clusters reaches, and since when: `before` is the view that it follows."""
         clusters = {ident: self._ranked(cluster, view, before.clusters.get(ident)) for ident, cluster in view.clusters.items()}
         return structs.replace(view, clusters=clusters)
+
+    def terms(self, standing: Standing, view: View) -> list[tuple[Rung, float, float]]:
+        """The rungs that an account's cluster reaches: each with when it is applied to the account, and when it ends without new evidence."""
+        cluster = view.clusters.get(standing.cluster)
+        reached = cluster.reached if cluster is not None else {}
+        rungs = [rung for rung in self._ladder if rung.id in reached and rung.do != "allow"]
+        return [(rung, begins(rung, standing, cluster, self._seed), ends(rung, standing)) for rung in rungs]
 
     def _ranked(self, cluster: Cluster, view: View, before: Cluster | None) -> Cluster:
         standing = Standing(cluster.id, view.at, cluster.coordination, cluster.harvest, cluster.families)

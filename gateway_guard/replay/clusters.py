@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from rich.table import Table
 
+from gateway_guard.policy.acknowledged import NOTHING, Acknowledged, Acknowledgement
 from gateway_guard.replay.portrait import Portrait
 from gateway_guard.view import Cluster, View
 
@@ -27,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """One cluster: `coordination` and `harvest` are log-odds relative to the calibrated point (above 0 on both: the ladder's business) ·
     `members` the first twenty by name, `size` all of them · `share` of one member's quotas that the cluster has: size to the power of 1 - confidence ·
-    `portrait` of the foremost clusters of a replay.
+    `portrait` of the foremost clusters of a replay · `acknowledged` what operators say of the cluster, a sentence each.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Found(msgspec.Struct, frozen=True):
     members: list[str]
     evidence: list[Finding]
     portrait: Portrait | None = None
+    acknowledged: list[str] = []
 
 
 def members(view: View) -> dict[str, list[str]]:
@@ -52,14 +55,15 @@ def members(view: View) -> dict[str, list[str]]:
     return out
 
 
-def found(view: View, name: Callable[[str], str]) -> list[Found]:
+def found(view: View, name: Callable[[str], str], acknowledged: Acknowledged = NOTHING) -> list[Found]:
     """The view's clusters, the most conspicuous first. `name` shows an account."""
     inside = members(view)
-    out = [_found(cluster, sorted(map(name, inside.get(cluster.id, ())))) for cluster in view.clusters.values()]
+    known = {ident: acknowledged.given("cluster", ident, view.at) for ident in view.clusters}
+    out = [_found(cluster, sorted(map(name, inside.get(cluster.id, ()))), known[cluster.id]) for cluster in view.clusters.values()]
     return sorted(out, key=lambda one: (-min(one.coordination, one.harvest), -one.size, one.id))
 
 
-def _found(cluster: Cluster, members: list[str]) -> Found:
+def _found(cluster: Cluster, members: list[str], known: Sequence[Acknowledgement]) -> Found:
     return Found(
         id=cluster.id,
         size=cluster.size,
@@ -71,7 +75,14 @@ def _found(cluster: Cluster, members: list[str]) -> Found:
         born=cluster.born,
         members=members[:SHOWN],
         evidence=[Finding(e.family, e.signal, round(e.log_odds, 2), e.says) for e in cluster.evidence],
+        acknowledged=[told(one) for one in known],
     )
+
+
+def told(one: Acknowledgement) -> str:
+    """An acknowledgement in a sentence."""
+    until = datetime.datetime.fromtimestamp(one.until, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"acknowledged ({one.number}) until {until}: {', '.join(one.families)}: {one.reason}"
 
 
 def table(clusters: list[Found], *, calibrated: bool, sentences: int | None = None) -> Table:
@@ -84,7 +95,7 @@ def table(clusters: list[Found], *, calibrated: bool, sentences: int | None = No
     out.add_column("harvest", justify="right")
     out.add_column("evidence", overflow="fold")
     for one in clusters:
-        says = "\n".join(piece.says for piece in one.evidence[:sentences]) or ", ".join(one.families)
+        says = "\n".join([*(piece.says for piece in one.evidence[:sentences]), *one.acknowledged]) or ", ".join(one.families)
         quotas = f"{one.share:g} of {one.size}"
         out.add_row(one.id, f"{one.size:,}", f"{one.confidence:.1%}", quotas, f"{one.coordination:+.1f}", f"{one.harvest:+.1f}", says)
     return out

@@ -117,7 +117,7 @@ class Session:
 
     def _clusters(self) -> list[Found]:
         view, name, analyst = self._stage.gate.view, self._stage.name, self._stage.analyst
-        found = clusters.found(view, name)
+        found = clusters.found(view, name, self._stage.gate.acknowledged)
         if not found:
             return found
         drawn = pictures(analyst.cut(), view) if analyst is not None else {}

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import datetime
+import math
 
 import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway_guard.errors import UsageError
-from gateway_guard.replay.clusters import Found, found, table
+from gateway_guard.replay.clusters import Found, found, table, told
 from gateway_guard.replay.stage import Stage
 from gateway_guard.view import Standing
 
 VERSION = 1
 CLEARS = (
+    "an action's time is over: the account has shown nothing that speaks for the cluster for as long as the rung `expires`",
     "what it shares with the others is no longer seen: evidence loses half its weight in `analysis.half_life`, and the account drifts out",
     "the operator declares the organisation in the directory (`org`): accounts of a verified organisation are one by declaration and are not found",
+    "an operator releases an appeal, or acknowledges the evidence (`gateway-guard acknowledge`, with a reason and an end date)",
     "the operator exempts it (`exemptions`, with a reason and an end date)",
 )
 
 
+class Term(msgspec.Struct, frozen=True):
+    """A rung: from when on it is applied, and when it ends without new evidence (null: the view does not tell)."""
+
+    rung: str
+    do: str
+    mode: str
+    begins: float
+    ends: float | None
+
+
 class Account(msgspec.Struct, frozen=True):
-    """One account's own part: since when it is `joined`, its `families` of evidence, and its columns relative to the calibrated point."""
+    """One account's own part: since when it is `joined`, its `families` of evidence, and its columns relative to the calibrated point ·
+    `seen` when there was new evidence last · `actions` of the ladder that its cluster reaches, with their times · `acknowledged` a sentence each.
+    """
 
     account: str
     joined: float
     coordination: float
     harvest: float
     families: list[str]
+    seen: float = 0.0
+    actions: list[Term] = []
+    acknowledged: list[str] = []
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,14 +71,14 @@ def of_account(stage: Stage, name: str) -> Page:
     standing = view.standings.get(account)
     if standing is None or standing.cluster not in view.clusters:
         return Page(verdict=f"{stage.name(account)} is in no cluster: its own quotas are all that holds for it.", calibrated=view.calibrated)
-    cluster = next(one for one in found(view, stage.name) if one.id == standing.cluster)
-    return _page(stage, cluster, _account(stage.name(account), standing))
+    cluster = next(one for one in found(view, stage.name, stage.gate.acknowledged) if one.id == standing.cluster)
+    return _page(stage, cluster, _account(stage, account, standing))
 
 
 def of_cluster(stage: Stage, ident: str) -> Page:
     """Play the traffic to its end; what the cluster is then."""
     _play(stage)
-    clusters = found(stage.gate.view, stage.name)
+    clusters = found(stage.gate.view, stage.name, stage.gate.acknowledged)
     cluster = next((one for one in clusters if one.id == ident), None)
     if cluster is None:
         known = ", ".join(one.id for one in clusters[:8]) or "none"
@@ -79,8 +97,12 @@ def _play(stage: Stage) -> set[str]:
     return seen
 
 
-def _account(name: str, standing: Standing) -> Account:
-    return Account(name, standing.joined, round(standing.coordination, 2), round(standing.harvest, 2), list(standing.families))
+def _account(stage: Stage, account: str, standing: Standing) -> Account:
+    view, rules = stage.gate.view, stage.gate.rules
+    known = [told(one) for one in stage.gate.acknowledged.given("account", account, view.at)]
+    actions = [Term(rung.id, rung.do, rung.mode, begin, end if end < math.inf else None) for rung, begin, end in rules.terms(standing, view)]
+    columns = round(standing.coordination, 2), round(standing.harvest, 2)
+    return Account(stage.name(account), standing.joined, *columns, list(standing.families), standing.seen, actions, known)
 
 
 def _page(stage: Stage, cluster: Found, account: Account | None) -> Page:
@@ -96,19 +118,26 @@ def _page(stage: Stage, cluster: Found, account: Account | None) -> Page:
     return Page(verdict=f"{who}; {effect}.", calibrated=calibrated, account=account, cluster=cluster, quotas=quotas, clears=list(CLEARS))
 
 
-def page(told: Page) -> RenderableType:
+def page(page: Page) -> RenderableType:
     """For the terminal."""
-    head = Text.assemble((told.verdict, "bold"))
-    if told.account is not None:
-        one = told.account
+    head = Text.assemble((page.verdict, "bold"))
+    if page.account is not None:
+        one = page.account
         head.append(f"\n\naccount    {one.account}, in the cluster since {_when(one.joined)}")
         head.append(f"\nevidence   {', '.join(one.families)}; coordination {one.coordination:+.1f}, harvest {one.harvest:+.1f} (0: the calibrated point)")
-    if told.cluster is None:
+        head.append("".join(f"\n           {_term(term)}" for term in one.actions))
+        head.append("".join(f"\n           {says}" for says in one.acknowledged))
+    if page.cluster is None:
         return head
-    head.append(f"\nshared     {', '.join(told.quotas) or 'nothing: `clusters.share` is empty'}: {told.cluster.share:g} times one account's, for all together")
-    head.append(f"\nmembers    {', '.join(told.cluster.members)}{' ...' if told.cluster.size > len(told.cluster.members) else ''}")
-    ways = Text("It ends when\n" + "\n".join(f"- {way}" for way in told.clears))
-    return Group(head, "", table([told.cluster], calibrated=bool(told.calibrated)), "", ways)
+    head.append(f"\nshared     {', '.join(page.quotas) or 'nothing: `clusters.share` is empty'}: {page.cluster.share:g} times one account's, for all together")
+    head.append(f"\nmembers    {', '.join(page.cluster.members)}{' ...' if page.cluster.size > len(page.cluster.members) else ''}")
+    ways = Text("It ends when\n" + "\n".join(f"- {way}" for way in page.clears))
+    return Group(head, "", table([page.cluster], calibrated=bool(page.calibrated)), "", ways)
+
+
+def _term(term: Term) -> str:
+    end = f"until {_when(term.ends)} unless there is new evidence" if term.ends is not None else "while the evidence stands"
+    return f"rung {term.rung} ({term.do}{', shadow' if term.mode == 'shadow' else ''}) from {_when(term.begins)} {end}"
 
 
 def _when(at: float) -> str:
