@@ -101,6 +101,8 @@ WRONG: dict[str, tuple[Sequence[str], int, str]] = {
     "no place for the report": (["log.jsonl.zst", "--policy", "policy.yaml", "--report", "missing/r.json"], 2, "missing/r.json: cannot be written"),
     "one place for two": (["log.jsonl.zst", "--policy", "policy.yaml", "--decisions", "x", "--report", "./x"], 2, "must go to different places"),
     "the traffic's place": (["log.jsonl.zst", "--policy", "policy.yaml", "--trace", "../{folder}/log.jsonl.zst"], 2, "log.jsonl.zst: is the traffic"),
+    "no share": (["log.jsonl.zst", "--policy", "policy.yaml", "--solved", "most"], 2, "--solved most: `most` is not understood; write for example `5%`"),
+    "more than all": (["log.jsonl.zst", "--policy", "policy.yaml", "--solved", "120%"], 2, "--solved 120%: `120%` is more than the whole"),
     "not a log": (["accounts.csv", "--policy", "policy.yaml"], 1, "accounts.csv: 2 of 2 lines are broken"),
 }
 

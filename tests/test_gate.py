@@ -290,3 +290,50 @@ def test_a_rung_or_a_signal_in_shadow_is_recorded_only() -> None:
     by_signal = decide(gate(clustered(1.0), signals=softer, ladder=LADDER), facts(who=member(1)))
     assert (by_signal.served, by_signal.rung, by_signal.would) == (True, "wary", Action.DENY)
     assert Evidence("content", "coordination", 3.0, by_signal.evidence[0].says) == by_signal.evidence[0]
+
+
+PROVE: dict[str, Any] = {
+    "quotas": {"q": {"limit": "4/min"}},
+    "signals": {"coordination": {}, "harvest": {}},
+    "challenges": {"work": {"work": {}}},
+    "ladder": [{"id": "prove", "at": 2, "do": "challenge", "challenge": "work", "scale": 0.5}],
+}
+
+
+def test_a_challenge_refuses_until_it_is_met() -> None:
+    """And then leaves the rung's scale. What is refused pays nothing."""
+    guard = gate(clustered(1.0), **PROVE)
+    asked = decide(guard, facts(0, who=member(1)))
+    assert (asked.action, asked.would, asked.served, asked.rung, asked.wait) == (Action.CHALLENGE, Action.CHALLENGE, False, "prove", math.inf)
+    assert (asked.reasons[0], asked.spent, asked.cluster) == ("rung.prove", False, "c1")
+    met = [decide(guard, structs.replace(facts(i, who=member(1)), passes=("prove",))) for i in range(1, 4)]
+    assert [(d.action, d.would, d.served) for d in met[:2]] == [(Action.ALLOW, Action.ALLOW, True)] * 2
+    assert met[0].reasons[-1] == "pass.prove"
+    assert (met[2].action, met[2].short) == (Action.THROTTLE, "q"), "half of the quota is left"
+    assert decide(guard, structs.replace(facts(9, who=member(2)), passes=("other",))).action is Action.CHALLENGE
+
+
+def test_a_met_challenge_may_leave_poorer_answers() -> None:
+    policy = {**PROVE, "profiles": {"plain": {"max_tokens": 9}}, "ladder": [{**PROVE["ladder"][0], "profile": "plain"}]}
+    met = decide(gate(clustered(1.0), **policy), structs.replace(facts(who=member(1)), passes=("prove",)))
+    assert (met.action, met.served, met.profile, met.reasons[0]) == (Action.DEGRADE, True, "plain", "rung.prove")
+
+
+@pytest.mark.parametrize(
+    ("changes", "view"),
+    [
+        ({"mode": "shadow"}, clustered(1.0)),
+        ({"ladder": [{**PROVE["ladder"][0], "mode": "shadow"}]}, clustered(1.0)),
+        ({"exemptions": [{"id": "known", "accounts": [f"{1:020d}"], "until": "2099-01-01", "reason": "agreed"}]}, clustered(1.0)),
+    ],
+)
+def test_a_challenge_in_shadow_or_exempted_is_recorded_only(changes: dict[str, Any], view: View) -> None:
+    decision = decide(gate(view, **{**PROVE, **changes}), facts(who=member(1)))
+    assert (decision.action, decision.would, decision.served, decision.enforced) == (Action.ALLOW, Action.CHALLENGE, True, False)
+
+
+def test_a_challenge_takes_both_columns_and_two_families() -> None:
+    one = clustered(1.0)
+    lone = structs.replace(one, standings={k: structs.replace(s, families=("content",)) for k, s in one.standings.items()})
+    for view in (lone, clustered(1.0, harvest=0.0), structs.replace(one, calibrated="")):
+        assert decide(gate(view, **PROVE), facts(who=member(1))).action is Action.ALLOW

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from gateway_guard.decision import Action
+from gateway_guard.decision import Action, Decision
 from gateway_guard.dialects import DIALECTS
 from gateway_guard.errors import RequestError, Unidentified, UnreadableBody
 from gateway_guard.facts import Adopted, Cut, Done, Ending, Event, Identity, RequestFacts, Seen, Usage
@@ -189,3 +190,43 @@ def test_what_a_live_guard_refused_is_imputed_if_it_is_served_now() -> None:
     ended = list(play_trace(events, Player(Scripted()), Terms(output=99)))[-1]
     assert isinstance(ended, Ended)
     assert (ended.outcome.usage, ended.outcome.imputed) == (Usage(30, 99, estimated=True), True)
+
+
+class Looking(Scripted):
+    """A gate that keeps the passes that it decides on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[tuple[str, ...]] = []
+
+    async def decide(self, facts: RequestFacts, /) -> Decision:
+        self.passes.append(facts.passes)
+        return await super().decide(facts)
+
+
+def decided_on(log: Iterable[Exchange], terms: Terms) -> list[tuple[str, ...]]:
+    gate = Looking()
+    for step in play(log, Bare(), Player(gate), terms):
+        assert isinstance(step, Ended) or step.facts is None or not (step.facts.passes and terms.solved), "what is assumed is not recorded"
+    return gate.passes
+
+
+def test_challenges_that_a_recording_shows_as_met_are_met() -> None:
+    log = [structs.replace(exchange(1), met=("prove",)), exchange(2)]
+    assert decided_on(log, Terms(rungs=("prove", "show"))) == [("prove",), ()]
+    assert [step.facts.passes for step in steps(log)[0] if isinstance(step, Ended)] == [("prove",), ()]
+
+
+def test_a_share_of_accounts_may_be_taken_to_meet_challenges() -> None:
+    """Always the same accounts, about as many as were said, in a log and in a trace."""
+    log = [exchange(n, identity=Identity(f"{n % 200:020x}")) for n in range(400)]
+    terms = Terms(solved=0.3, rungs=("prove",))
+    found = decided_on(log, terms)
+    assert found[:200] == found[200:]
+    assert 0.2 < sum(map(bool, found)) / len(found) < 0.4
+    assert set(found) == {(), ("prove",)}
+    assert all(decided_on(log, Terms(solved=1.0, rungs=("prove",))))
+    seen = [Seen(structs.replace(FACTS, id=f"x{n}", at=START + n, identity=Identity(f"{n % 200:020x}"))) for n in range(200)]
+    gate = Looking()
+    list(play_trace(seen, Player(gate), terms))
+    assert gate.passes == found[:200]

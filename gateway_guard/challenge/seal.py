@@ -46,7 +46,7 @@ class Seal:
             if key is None or header.get("typ") != self._type or header.get("alg") != ALGORITHM:
                 return None
             claims = orjson.loads(self._jws.decode_complete(token, key, algorithms=[ALGORITHM])["payload"])
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
         return claims if isinstance(claims, dict) and holds(claims, at) else None
 

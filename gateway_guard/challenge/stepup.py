@@ -28,7 +28,7 @@ class StepUpKey:
         """Whether the operator has signed that the challenge is met, and that still holds."""
         try:
             claims = orjson.loads(self._jws.decode_complete(result, self._material, algorithms=[self._algorithm])["payload"])
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return False
         return isinstance(claims, dict) and claims.get("met") is True and holds(claims, at)
 

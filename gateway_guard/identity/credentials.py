@@ -21,7 +21,7 @@ NAME_LIMIT = 512
 AUTHORIZATION = b"authorization"
 # Headers that a recorder hides, with the kind of hash that stands for what they hold.
 SECRET = dict.fromkeys((AUTHORIZATION, b"x-api-key", b"api-key", b"x-goog-api-key"), "credential") | dict.fromkeys(
-    (b"proxy-authorization", b"cookie", b"x-auth-token", b"x-amz-security-token"), "secret"
+    (b"proxy-authorization", b"cookie", b"x-auth-token", b"x-amz-security-token", b"x-gateway-guard-pass"), "secret"
 )
 
 _KEYS = frozenset((AUTHORIZATION, b"x-api-key", b"api-key"))

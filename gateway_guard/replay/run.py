@@ -92,9 +92,11 @@ class Terms(msgspec.Struct, frozen=True):
         """Whether a request that cannot be read or identified goes on all the same, as with the live guard."""
         return self.shadow or (self.lenient and isinstance(error, UnreadableBody))
 
-    def met(self, facts: RequestFacts) -> tuple[str, ...]:
-        """The challenges that this account is taken to have met. The share is of accounts, always the same ones."""
-        return self.rungs if self.solved and crc32(facts.identity.account.encode()) < self.solved * 2**32 else ()
+    def assumed(self, facts: RequestFacts) -> RequestFacts:
+        """The facts to decide on: with the challenges that this account is taken to have met. The share is of accounts, always the same ones."""
+        if self.solved and crc32(facts.identity.account.encode()) < self.solved * 2**32:
+            return structs.replace(facts, passes=self.rungs)
+        return facts
 
 
 def play(log: Iterable[Exchange], reader: Reader, player: Player, terms: Terms) -> Iterator[Step]:
@@ -106,7 +108,7 @@ def play(log: Iterable[Exchange], reader: Reader, player: Player, terms: Terms) 
             yield Played(exchange.id, at, undecided=found)
             continue
         facts, excused = found
-        decision = player.decide(facts)
+        decision = player.decide(terms.assumed(facts))
         order = player.played
         yield Played(exchange.id, at, facts, decision, excused=excused)
         outcome = outcome_of(exchange, facts, terms.output)
@@ -122,10 +124,8 @@ def play_trace(events: Iterable[Event], player: Player, terms: Terms) -> Iterato
     for event in events:
         if isinstance(event, Seen):
             at = player.advance(event.facts.at)
-            facts = event.facts
-            if terms.solved or at != facts.at:
-                facts = structs.replace(facts, at=at, passes=terms.met(facts) or facts.passes)
-            decision = player.decide(facts)
+            facts = event.facts if at == event.facts.at else structs.replace(event.facts, at=at)
+            decision = player.decide(terms.assumed(facts))
             running[facts.id] = (player.played, decision, facts)
             if len(running) > OPEN:
                 del running[next(iter(running))]
@@ -159,8 +159,7 @@ def _read(exchange: Exchange, reader: Reader, at: float, terms: Terms) -> str | 
         facts = reader.recorded(exchange.id, at, method, path, headers, exchange.client, exchange.octets, exchange.identity, passes=passes)
     except RequestError as error:
         return error.code
-    met = terms.met(facts) or exchange.met
-    return structs.replace(facts, passes=met) if met else facts, tuple(excused)
+    return structs.replace(facts, passes=exchange.met) if exchange.met else facts, tuple(excused)
 
 
 def outcome_of(exchange: Exchange, facts: RequestFacts, output: int) -> Outcome:
