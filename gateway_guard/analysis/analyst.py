@@ -12,12 +12,13 @@ from hashlib import blake2b
 
 import numpy as np
 
-from gateway_guard.analysis import clusters, graph, report, rhythm, tests
+from gateway_guard.analysis import change, clusters, graph, report, rhythm, tests
 from gateway_guard.analysis.calibration import Calibration
-from gateway_guard.analysis.journal import Journal
+from gateway_guard.analysis.journal import Journal, indices
 from gateway_guard.analysis.profile import blank, fold
 from gateway_guard.analysis.settings import Settings
 from gateway_guard.analysis.snapshot import Snapshot
+from gateway_guard.analysis.tokens import MOST_ACCOUNTS
 from gateway_guard.facts import Done, Event, Identity, Seen
 from gateway_guard.view import EMPTY, View
 
@@ -30,10 +31,13 @@ class Analyst:
         self._calibration = calibration or Calibration()
         self._view = view
         self._profiles = blank()
+        # Number 0 is everybody who came when memory was full: they share one profile, and nothing is found out about it.
+        self._names: list[str] = [""]
         self._numbers: dict[str, int] = {}
-        self._names: list[str] = []
+        self._free: list[int] = []
         self._codes: dict[str, int] = {}
         self._journal = Journal()
+        self._journal.newcomers.add(0, Identity("", org="everybody else"), 0)
         self._held: list[Journal] = []
         self._out: Snapshot | None = None
         self._at = view.at
@@ -63,10 +67,20 @@ class Analyst:
 
     def _number(self, identity: Identity) -> int:
         number = self._numbers.get(identity.account)
-        if number is None:
-            number = self._numbers[identity.account] = len(self._names)
+        return self._enrolled(identity) if number is None else number
+
+    def _enrolled(self, identity: Identity) -> int:
+        """A number for a new account: a forgotten one's, the next one, or 0 when memory is full."""
+        if self._free:
+            number = self._free.pop()
+            self._names[number] = identity.account
+        elif len(self._names) <= min(self._settings.accounts, MOST_ACCOUNTS - 1):
+            number = len(self._names)
             self._names.append(identity.account)
-            self._journal.newcomers.add(identity, self._code(identity.plan))
+        else:
+            return 0
+        self._numbers[identity.account] = number
+        self._journal.newcomers.add(number, identity, self._code(identity.plan))
         return number
 
     def _code(self, text: str) -> int:
@@ -101,7 +115,21 @@ class Analyst:
             self._profiles = out.folded()
             self._held = self._held[len(out.journals) :]
             self._out = None
+            self._forget()
         self._view = view
+
+    def _forget(self) -> None:
+        """Give back the numbers of accounts that were idle for a whole window."""
+        idle = self._profiles.last < self._profiles.at - self._settings.window
+        idle[0] = False
+        for journal in (*self._held, self._journal):
+            for column in (journal.account, journal.done_account, journal.newcomers.number):
+                idle[indices(column)[indices(column) < len(idle)]] = False
+        for number in np.flatnonzero(idle).tolist():
+            if self._names[number]:
+                del self._numbers[self._names[number]]
+                self._names[number] = ""
+                self._free.append(number)
 
 
 def conclude(snapshot: Snapshot) -> View:
@@ -114,18 +142,6 @@ def drawn(snapshot: Snapshot) -> report.Drawing:
     profiles, settings, calibration = snapshot.folded(), snapshot.settings, snapshot.calibration
     found = graph.build(profiles, calibration.reference, profiles.at - settings.window)
     load = rhythm.Load(*rhythm.rates(profiles, settings.half_life), calibration.norms.spread)
-    grouping = clusters.grown(found, _remembered(snapshot, graph.seeds(found, settings.smallest)), settings, load)
-    return report.Drawing(found, grouping, tests.pooled(profiles, found, grouping.label, load))
-
-
-def _remembered(snapshot: Snapshot, seed: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Seeds, and the clusters of the view before for accounts that are in none."""
-    known = {name: place for place, name in enumerate(sorted(snapshot.before.clusters))}
-    if not known:
-        return seed
-    old = np.full(snapshot.count, -1)
-    for number in range(snapshot.count):
-        standing = snapshot.before.standings.get(snapshot.names[number])
-        if standing is not None and standing.cluster in known:
-            old[number] = known[standing.cluster]
-    return np.where(seed >= 0, seed, np.where(old >= 0, old + int(seed.max(initial=0)) + 1, -1))
+    turned = change.changes(profiles, calibration.norms.turned)
+    grouping = clusters.grown(found, graph.seeds(found, settings.smallest), settings, load, turned)
+    return report.Drawing(found, grouping, tests.pooled(profiles, found, grouping.label, load, turned))

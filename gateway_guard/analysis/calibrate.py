@@ -9,7 +9,8 @@ The limit on the harvest column is then set for the declared budget in two ways,
 * conformal risk control: with k accounts of n above the limit, (k + 1) / (n + 1) is at most the budget. Accounts of a future week that are
   exchangeable with these are then hit at that rate or less, in expectation, whatever the distribution.
 * groups come whole, so a single new one may cost a hundred accounts at once: the scores' tail is continued as an exponential and the limit
-  moved out until the *expected* number of benign accounts in groups above it is within the budget.
+  moved out until the *expected* number of benign accounts in groups above it is within the budget. How long the tail is, hundreds of crowds say:
+  benign accounts that have one address, sign-up day, mail domain, card or program in common.
 
 A log of which nobody is sure that it is clean: groups that stand far off the tail of all others are left out of the reference, the
 norms and the tail (a forward search: the lower three quarters of the groups, then all within the limit that these imply, until nothing changes), and
@@ -23,13 +24,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway_guard.analysis import graph, names, reference, report, rhythm, tests
+from gateway_guard.analysis import change, clusters, graph, names, reference, report, rhythm, tests
 from gateway_guard.analysis.analyst import Analyst, drawn
 from gateway_guard.analysis.calibration import Calibration, Limits, sealed
-from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
+from gateway_guard.analysis.profile import ANSWERS, ANY, EVENTS, LENGTH, OUTPUT, TURN, Profiles
 from gateway_guard.analysis.settings import DAY, Settings
 from gateway_guard.analysis.snapshot import Snapshot
-from gateway_guard.analysis.tokens import Flags, Floats, Indices
+from gateway_guard.analysis.tokens import Flags, Floats, Indices, Kind
+from gateway_guard.analysis.weights import F
 from gateway_guard.facts import Done, Event, Seen
 
 _EVERY = DAY / 2
@@ -37,6 +39,8 @@ _WEEK = 7 * DAY
 _ROUNDS = 20
 _CORE = 0.75
 _PRIOR = 5.0
+_CROWDS = (Kind.SIGNUP, Kind.NETWORK, Kind.BORN, Kind.MAIL, Kind.CLIENT, Kind.PAYMENT)
+_CROWD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def _settled(snapshot: Snapshot, cuts: list[_Cut], told: Calibration) -> Calibra
         accused = _accounts(cuts, suspects, len(profiles))
         norms = usual_conduct(profiles, ~accused, snapshot.settings.half_life)
         scores, sizes = _scores(cuts, norms)
-        limit, out = limit_of(scores, sizes, int((~accused).sum()), told.budget * max(told.span / _WEEK, 1.0 / 7))
+        hit = told.budget * max(told.span / _WEEK, 1.0 / 7) * int((~accused).sum())
+        limit, out = limit_of(scores, sizes, tail_of(crowds(snapshot, cuts[-1].drawing, accused, norms)), hit)
         if out == suspects:
             break
         suspects = out
@@ -97,7 +102,7 @@ def _settled(snapshot: Snapshot, cuts: list[_Cut], told: Calibration) -> Calibra
     token, account = graph.edges(profiles, kept)
     learned = reference.learned(token, account, graph.programs(profiles), int(kept.sum()))
     counted = sorted(score for name, score in scores.items() if name not in suspects)
-    bound = (sum(size for name, size in sizes.items() if name not in suspects and scores[name] > limit) + 1) / (int(kept.sum()) + 1)
+    bound = (sum(sizes[name] for name, score in scores.items() if name not in suspects and score > limit) + 1) / (int(kept.sum()) + 1)
     return sealed(
         replace(
             told,
@@ -132,33 +137,53 @@ def _scores(cuts: list[_Cut], norms: tests.Norms) -> tuple[dict[str, float], dic
         for group, name in enumerate(cut.ids):
             sizes[name] = max(sizes.get(name, 0), len(cut.members[group]))
             if found.coordination[group] > 0:
-                scores[name] = max(scores.get(name, 0.0), float(found.harvest[group]))
-    return {name: scores.get(name, 0.0) for name in sizes}, sizes
+                scores[name] = max(scores.get(name, -np.inf), float(found.harvest[group]))
+    return scores, sizes
 
 
-def limit_of(scores: dict[str, float], sizes: dict[str, int], accounts: int, budget: float) -> tuple[float, frozenset[str]]:
-    """The harvest limit for a budget (a share of `accounts`), and the groups that stand too far off to have made it."""
+def crowds(snapshot: Snapshot, drawing: report.Drawing, accused: Flags, norms: tests.Norms) -> list[float]:
+    """Harvest scores of benign accounts that share one thing (an address, a sign-up day, a mail domain, a program): hundreds of groups, to tell a tail by."""
+    profiles, found = snapshot.folded(), drawing.graph
+    load = rhythm.Load(*rhythm.rates(profiles, snapshot.settings.half_life), norms.spread)
+    turned = change.changes(profiles, norms.turned)
+    scores: list[float] = []
+    for kind in _CROWDS:
+        edge = np.flatnonzero((found.kind[found.token] == kind) & ~accused[found.account])
+        label = np.full(len(profiles), -1)
+        label[found.account[edge]] = found.token[edge]
+        label = graph.numbered(label, _CROWD)
+        none = clusters.Grouping(label, np.zeros((len(label), F)), np.zeros((int(label.max(initial=-1)) + 1, F), np.bool_))
+        pooled = tests.pooled(profiles, found, label, load, turned)
+        scores += report.columns(report.Drawing(found, none, pooled), norms).harvest.tolist()
+    return scores
+
+
+def tail_of(scores: list[float]) -> float:
+    """The scale of the scores' exponential tail: the mean excess of the upper half over the median."""
+    ordered = sorted(scores)
+    upper = ordered[len(ordered) // 2 :]
+    # Few crowds tell little: drawn towards 1, the tail of a true log-likelihood ratio (P(L > t) <= e^-t).
+    return float((sum(score - upper[0] for score in upper) + _PRIOR) / (len(upper) + _PRIOR)) if upper else 1.0
+
+
+def limit_of(scores: dict[str, float], sizes: dict[str, int], scale: float, hit: float) -> tuple[float, frozenset[str]]:
+    """The harvest limit beyond which `hit` benign accounts are expected, and the groups that stand too far off to have made it."""
     ordered = sorted(scores, key=lambda name: (scores[name], name))
-    core = max(1, int(np.ceil(_CORE * len(ordered))))
+    core = int(np.ceil(_CORE * len(ordered)))
     while True:
-        limit = _beyond([scores[name] for name in ordered[:core]], [sizes[name] for name in ordered[:core]], accounts, budget)
-        wider = sum(scores[name] <= limit for name in ordered)
+        held = ordered[:core]
+        limit = _beyond([scores[name] for name in held], sum(sizes[name] for name in held), scale, hit)
+        wider = sum(score <= limit for score in scores.values())
         if wider <= core:
             return limit, frozenset(ordered[core:])
         core = wider
 
 
-def _beyond(scores: list[float], sizes: list[int], accounts: int, budget: float) -> float:
-    """Where the exponential tail of the scores holds as many accounts as the budget allows, but no less than the largest score."""
+def _beyond(scores: list[float], accounts: int, scale: float, hit: float) -> float:
+    """Where an exponential tail above the median of the groups holds as many accounts as may be hit, but no less than the largest score."""
     if not scores:
         return Limits().harvest
-    middle = float(np.median(scores))
-    upper = [score - middle for score in scores if score >= middle]
-    # Few groups tell little about their tail: the mean excess is drawn towards 1, the tail of a true log-likelihood ratio (P(L > t) <= e^-t).
-    scale = (sum(upper) + _PRIOR) / (len(upper) + _PRIOR)
-    expected = len(scores) / 2 * float(np.mean(sizes))
-    out = middle + scale * float(np.log(max(expected / max(budget * accounts, 1e-9), 1.0)))
-    return max(out, *scores)
+    return max(float(np.median(scores)) + scale * float(np.log(max(accounts / 2 / max(hit, 1e-9), 1.0))), *scores)
 
 
 def usual_conduct(profiles: Profiles, benign: Flags, half_life: float) -> tests.Norms:
@@ -176,9 +201,23 @@ def usual_conduct(profiles: Profiles, benign: Flags, half_life: float) -> tests.
         turn=_known(tests.intraclass(counts[:, TURN], one, 1), default.turn),
         elicit=_known(tests.intraclass(np.hstack([asked, np.maximum(counts[:, [EVENTS]] - asked, 0.0)]), one, 1), default.elicit),
         spread=round(rhythm.spread(rhythm.rates(profiles, half_life)[0], benign), 6),
+        output=_mean(counts[:, OUTPUT], counts[:, ANSWERS], default.output),
+        turned=_share(change.changes(profiles, 0.0), benign),
         asks=round(float(np.mean(shares)), 6) if len(shares) else default.asks,
         distinct=_known(tests.distinct(profiles, label, 1), default.distinct),
     )
+
+
+def _mean(total: Floats, count: Floats, default: float) -> float:
+    """The geometric mean over accounts of their mean: a few accounts with endless answers are not what is usual."""
+    told = count >= 2
+    return round(float(np.exp(np.log(np.maximum(total[told] / count[told], 1.0)).mean())), 3) if told.any() else default
+
+
+def _share(found: change.Change, benign: Flags) -> float:
+    """The share of settled accounts that turned, never quite none."""
+    settled = found.settled & benign
+    return round(float(((found.turned & benign).sum() + 0.5) / (settled.sum() + 50.0)), 6)
 
 
 def _known(found: Floats, default: float) -> float:

@@ -253,3 +253,12 @@ def connected(account: Indices, link: Indices, accounts: int, smallest: int) -> 
         label = new
     size = np.bincount(label, minlength=accounts)
     return np.where(size[label] >= smallest, label, -1)
+
+
+def numbered(label: Indices, smallest: int) -> Indices:
+    """The same groups, numbered by their first account, without small ones."""
+    _, first, group, size = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    kept = (size >= smallest) & (label[first] >= 0)
+    number = np.full(len(first), -1)
+    number[np.flatnonzero(kept)[np.argsort(first[kept])]] = np.arange(int(kept.sum()))
+    return number[group]

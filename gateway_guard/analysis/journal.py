@@ -18,15 +18,20 @@ BIRTH = ("created_at", "payment", "email_domain", "signup", "plan", "verified")
 class Newcomers:
     """Identities of accounts that were not known before, as columns."""
 
-    __slots__ = ("created", "mail", "payment", "plan", "signup", "verified")
+    __slots__ = ("created", "mail", "number", "payment", "plan", "signup", "verified")
 
     def __init__(self) -> None:
+        self.number = array("L")
         self.created = array("d")
         self.payment, self.mail, self.signup, self.plan = array("Q"), array("Q"), array("Q"), array("Q")
         self.verified = array("B")
 
-    def add(self, identity: Identity, plan: int) -> None:
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def add(self, number: int, identity: Identity, plan: int) -> None:
         """One account's sign-up data."""
+        self.number.append(number)
         self.created.append(identity.created_at)
         self.payment.append(identity.payment)
         self.mail.append(identity.email_domain)

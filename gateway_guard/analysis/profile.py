@@ -7,6 +7,7 @@ conclusion may be drawn in a thread while events go on.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,19 @@ from gateway_guard.analysis.settings import Settings
 from gateway_guard.analysis.tokens import CAPS, Flags, Floats, Indices, Kind, Numbers, kinds, postings, split, starts, tokens
 
 Counts = NDArray[np.float32]
+Hours = NDArray[np.uint16]
 
-HOURS, LENGTHS, TURNS, FAMILIES = 8, 10, 3, 8
+LENGTHS, TURNS, FAMILIES = 10, 3, 8
 EVENTS = 0
-HOUR = slice(1, 1 + HOURS)
-LENGTH = slice(HOUR.stop, HOUR.stop + LENGTHS)
+LENGTH = slice(1, 1 + LENGTHS)
 TURN = slice(LENGTH.stop, LENGTH.stop + TURNS)
 ELICIT = slice(TURN.stop, TURN.stop + FAMILIES)
 ANY = ELICIT.stop
 ANSWERS, OUTPUT = ANY + 1, ANY + 2
 COLUMNS = OUTPUT + 1
 
-BUCKET = 10800.0
-BUCKETS = 64
-_HOUR = 3600.0
+HOUR = 3600.0
+_LAST_HOUR = 2**16 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,20 @@ class Births:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """`counts` one row an account, decayed to `at` · `active` a bit for each of the last 64 buckets of three hours · `posting` sorted, with
-    `weight` (decayed count) and `seen` (hours since the epoch).
+    """`counts` one row an account, decayed to `at` · `posting` sorted, with `weight` (decayed count) and when it was seen first (`since`) and last (`seen`),
+    in hours after `base`.
     """
 
     at: float
+    base: float
     births: Births
     first: Floats
     last: Floats
     counts: Counts
-    active: Numbers
     posting: Numbers
     weight: NDArray[np.float32]
-    seen: NDArray[np.uint32]
+    since: Hours
+    seen: Hours
 
     def __len__(self) -> int:
         return len(self.first)
@@ -66,10 +67,9 @@ class Profiles:
 
 def blank() -> Profiles:
     """No account known."""
-    none = np.zeros(0)
-    whole = np.zeros(0, np.uint64)
+    none, whole, hours = np.zeros(0), np.zeros(0, np.uint64), np.zeros(0, np.uint16)
     births = Births(none, whole, whole, whole, whole, np.zeros(0, np.bool_))
-    return Profiles(0.0, births, none, none, np.zeros((0, COLUMNS), np.float32), whole, whole, np.zeros(0, np.float32), np.zeros(0, np.uint32))
+    return Profiles(0.0, 0.0, births, none, none, np.zeros((0, COLUMNS), np.float32), whole, np.zeros(0, np.float32), hours, hours)
 
 
 def fold(profiles: Profiles, journal: Journal, settings: Settings) -> Profiles:
@@ -79,87 +79,73 @@ def fold(profiles: Profiles, journal: Journal, settings: Settings) -> Profiles:
     if not len(journal):
         return grown
     account, when = indices(journal.account), times(journal.at)
-    rows = _rows(grown, journal, account, when)
-    return _noted(rows, *_postings(journal, account, when))
+    based = grown if grown.base else replace(grown, base=float(when.min()) // HOUR * HOUR)
+    return _noted(_rows(based, journal, account, when), *_postings(journal, account, hours(based, when)))
+
+
+def hours(profiles: Profiles, when: Floats) -> Hours:
+    """Times as whole hours after the profiles' base."""
+    return np.clip((when - profiles.base) / HOUR, 0, _LAST_HOUR).astype(np.uint16)
 
 
 def _aged(profiles: Profiles, at: float, settings: Settings) -> Profiles:
-    """Everything decayed to `at`, idle tokens forgotten, old activity bits cleared."""
+    """Everything decayed to `at`, idle tokens forgotten."""
     if not profiles.at or at <= profiles.at:
         return replace(profiles, at=at)
     fade = np.float32(0.5 ** ((at - profiles.at) / settings.half_life))
-    keep = profiles.seen >= max(0.0, (at - settings.window) / _HOUR)
+    keep = profiles.seen >= (at - settings.window - profiles.base) / HOUR
     return replace(
         profiles,
         at=at,
         counts=profiles.counts * fade,
-        active=profiles.active & ~_between(profiles.at, at),
         posting=profiles.posting[keep],
         weight=profiles.weight[keep] * fade,
+        since=profiles.since[keep],
         seen=profiles.seen[keep],
     )
 
 
-def _between(before: float, at: float) -> np.uint64:
-    """The bits of the buckets that began after `before`, up to that of `at`: they are about to be used anew."""
-    first, last = int(before // BUCKET) + 1, int(at // BUCKET)
-    mask = 0
-    for bucket in range(first, min(last, first + BUCKETS - 1) + 1):
-        mask |= 1 << (bucket % BUCKETS)
-    return np.uint64(mask)
-
-
 def _grown(profiles: Profiles, new: Newcomers) -> Profiles:
-    n = len(new.created)
-    if not n:
+    """Rows for new accounts; one may take the row of an account that was forgotten."""
+    if not len(new):
         return profiles
+    row = indices(new.number)
+    more = max(int(row.max()) + 1 - len(profiles), 0)
     old = profiles.births
+
+    def column(before: Any, values: Any) -> Any:
+        grown = np.append(before, np.zeros(more, before.dtype))
+        grown[row] = values
+        return grown
+
     births = Births(
-        np.append(old.created, times(new.created)),
-        np.append(old.payment, numbers(new.payment)),
-        np.append(old.mail, numbers(new.mail)),
-        np.append(old.signup, numbers(new.signup)),
-        np.append(old.plan, numbers(new.plan)),
-        np.append(old.verified, numbers(new.verified) > 0),
+        column(old.created, times(new.created)),
+        column(old.payment, numbers(new.payment)),
+        column(old.mail, numbers(new.mail)),
+        column(old.signup, numbers(new.signup)),
+        column(old.plan, numbers(new.plan)),
+        column(old.verified, numbers(new.verified) > 0),
     )
-    return replace(
-        profiles,
-        births=births,
-        first=np.append(profiles.first, np.full(n, np.inf)),
-        last=np.append(profiles.last, np.zeros(n)),
-        counts=np.vstack([profiles.counts, np.zeros((n, COLUMNS), np.float32)]),
-        active=np.append(profiles.active, np.zeros(n, np.uint64)),
-    )
+    counts = np.vstack([profiles.counts, np.zeros((more, COLUMNS), np.float32)])
+    counts[row] = 0.0
+    return replace(profiles, births=births, first=column(profiles.first, np.inf), last=column(profiles.last, 0.0), counts=counts)
 
 
 def _rows(profiles: Profiles, journal: Journal, account: Indices, when: Floats) -> Profiles:
-    """Counts, times and activity with the journal's events added."""
+    """Counts and times with the journal's events added."""
     n = len(profiles)
-    first, last, active = profiles.first.copy(), profiles.last.copy(), profiles.active.copy()
+    first, last, counts = profiles.first.copy(), profiles.last.copy(), profiles.counts.copy()
     np.minimum.at(first, account, when)
     np.maximum.at(last, account, when)
-    bit = np.uint64(1) << ((when // BUCKET).astype(np.int64) % BUCKETS).astype(np.uint64)
-    np.bitwise_or.at(active, account, bit)
-    counts = profiles.counts.copy()
     counts[:, EVENTS] += np.bincount(account, minlength=n).astype(np.float32)
-    for place, value in _placed(journal, when):
-        flat = np.bincount(account * place_width(place) + value, minlength=n * place_width(place))
-        counts[:, place] += flat.reshape(n, -1).astype(np.float32)
-    _elicited(counts, indices(journal.elicits), account)
-    _answered(counts, journal)
-    return replace(profiles, first=first, last=last, active=active, counts=counts)
-
-
-def place_width(place: slice) -> int:
-    """How many columns a histogram has."""
-    return int(place.stop - place.start)
-
-
-def _placed(journal: Journal, when: Floats) -> list[tuple[slice, Indices]]:
-    hour = (when / _HOUR % 24 / 24 * HOURS).astype(np.int64)
     length = np.minimum(np.log2(indices(journal.length) / 16 + 1).astype(np.int64), LENGTHS - 1)
     turns = indices(journal.turns)
-    return [(HOUR, hour), (LENGTH, length), (TURN, (turns > 1).astype(np.int64) + (turns > 5))]
+    for place, value in ((LENGTH, length), (TURN, (turns > 1).astype(np.int64) + (turns > 5))):
+        width = place.stop - place.start
+        counts[:, place] += np.bincount(account * width + value, minlength=n * width).reshape(n, -1).astype(np.float32)
+    _elicited(counts, indices(journal.elicits), account)
+    _answered(counts, journal)
+    return replace(profiles, first=first, last=last, counts=counts)
 
 
 def _elicited(counts: Counts, elicits: Indices, account: Indices) -> None:
@@ -175,44 +161,46 @@ def _answered(counts: Counts, journal: Journal) -> None:
     counts[:, OUTPUT] += np.bincount(account, weights=output, minlength=len(counts)).astype(np.float32)
 
 
-def _postings(journal: Journal, account: Indices, when: Floats) -> tuple[Numbers, Indices, NDArray[np.uint32]]:
-    """Distinct postings of the journal, how often each, and when last."""
-    hour = (when / _HOUR).astype(np.uint32)
-    fixed = numbers(journal.fixed).reshape(-1, len(FIXED))
-    token = [tokens(np.tile(np.array(FIXED), len(account)), fixed.ravel())]
-    owner, hours, value = [np.repeat(account, len(FIXED))], [np.repeat(hour, len(FIXED))], [fixed.ravel()]
-    many = indices(journal.counts).reshape(-1, len(VARIABLE))
-    flowing = numbers(journal.flowing)
-    token.append(tokens(np.repeat(np.tile(np.array(VARIABLE), len(account)), many.ravel()), flowing))
-    total = many.sum(axis=1)
-    owner.append(np.repeat(account, total))
-    hours.append(np.repeat(hour, total))
-    value.append(flowing)
-    present = np.concatenate(value) > 0
-    posting = postings(np.concatenate(token), np.concatenate(owner))[present]
-    when_seen = np.concatenate(hours)[present]
+def _postings(journal: Journal, account: Indices, hour: Hours) -> tuple[Numbers, Indices, Hours, Hours]:
+    """Distinct postings of the journal, how often each, when first and when last."""
+    fixed, many, flowing = numbers(journal.fixed), indices(journal.counts).reshape(-1, len(VARIABLE)), numbers(journal.flowing)
+    times_each = many.sum(axis=1)
+    token = np.concatenate(
+        [
+            tokens(np.tile(np.array(FIXED), len(account)), fixed),
+            tokens(np.repeat(np.tile(np.array(VARIABLE), len(account)), many.ravel()), flowing),
+        ]
+    )
+    event = np.concatenate([np.repeat(np.arange(len(account)), len(FIXED)), np.repeat(np.arange(len(account)), times_each)])
+    told = np.concatenate([fixed, flowing]) > 0
+    posting, event = postings(token, account[event])[told], event[told]
     order = np.argsort(posting, kind="stable")
-    posting, when_seen = posting[order], when_seen[order]
+    posting, when = posting[order], hour[event[order]]
     begin = np.flatnonzero(starts(posting))
-    return posting[begin], np.diff(np.append(begin, len(posting))), np.maximum.reduceat(when_seen, begin) if len(begin) else when_seen
+    if not len(begin):
+        return posting, begin, when, when
+    return posting[begin], np.diff(np.append(begin, len(posting))), np.minimum.reduceat(when, begin), np.maximum.reduceat(when, begin)
 
 
-def _noted(profiles: Profiles, posting: Numbers, count: Indices, seen: NDArray[np.uint32]) -> Profiles:
+def _noted(profiles: Profiles, posting: Numbers, count: Indices, since: Hours, seen: Hours) -> Profiles:
     """The profiles' postings with new ones merged in, each profile held to its bounds."""
     every = np.concatenate([profiles.posting, posting])
+    if not len(every):
+        return profiles
     order = np.argsort(every, kind="stable")
     every = every[order]
     begin = np.flatnonzero(starts(every))
     weight = np.add.reduceat(np.concatenate([profiles.weight, count.astype(np.float32)])[order], begin)
+    first = np.minimum.reduceat(np.concatenate([profiles.since, since])[order], begin)
     last = np.maximum.reduceat(np.concatenate([profiles.seen, seen])[order], begin)
     every = every[begin]
     touched = np.zeros(len(profiles), np.bool_)
     touched[split(posting)[1]] = True
     keep = _within(every, weight, last, touched)
-    return replace(profiles, posting=every[keep], weight=weight[keep], seen=last[keep])
+    return replace(profiles, posting=every[keep], weight=weight[keep], since=first[keep], seen=last[keep])
 
 
-def _within(posting: Numbers, weight: NDArray[np.float32], seen: NDArray[np.uint32], touched: Flags) -> Flags:
+def _within(posting: Numbers, weight: NDArray[np.float32], seen: Hours, touched: Flags) -> Flags:
     """What stays of each profile: of every kind the tokens that others share, then the more frequent, then the more recent, then the smaller hash.
 
     The last rule lets two accounts keep the same ones: a sample by hash is the same sample everywhere.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway_guard.analysis.profile import Profiles
+from gateway_guard.analysis.profile import HOUR, Profiles
 from gateway_guard.analysis.reference import Reference
 from gateway_guard.analysis.tokens import Flags, Floats, Indices, Numbers, split
 
-HOUR = 3600.0
 # What every second account shows is no news of anybody: a trait has to be so many times commoner in the cluster than elsewhere.
 TIMES = 4.0
 
@@ -24,7 +23,7 @@ def shown(profiles: Profiles, reference: Reference, label: Indices, n: int, at: 
     mine = np.flatnonzero(held[account])
     if len(mine):
         mine = mine[_speaks(name, name[mine], label[account[mine]], reference, label, n=n)]
-        np.maximum.at(found, account[mine], (profiles.seen[mine].astype(np.float64) + 1.0) * HOUR)
+        np.maximum.at(found, account[mine], profiles.base + (profiles.seen[mine].astype(np.float64) + 1.0) * HOUR)
     return np.where(held, np.minimum(np.where(found > 0.0, found, profiles.last), at), 0.0)
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gateway_guard.analysis import names, recency, tests, words
-from gateway_guard.analysis.clusters import ENOUGH, Grouping
+from gateway_guard.analysis.clusters import Grouping
 from gateway_guard.analysis.graph import Graph
-from gateway_guard.analysis.tokens import FAMILY_NAMES, Floats, Indices
+from gateway_guard.analysis.tokens import FAMILY_NAMES, Flags, Floats, Indices
+from gateway_guard.analysis.weights import ENOUGH
 from gateway_guard.evidence import Family
 from gateway_guard.view import Cluster, Standing, View
 
@@ -53,7 +54,7 @@ def columns(drawing: Drawing, norms: tests.Norms) -> Columns:
     shared = np.stack([np.bincount(label[held], weights=column[held], minlength=groups) for column in evidence.T], axis=1) / np.maximum(size, 1)[:, None]
     odds = np.log(np.maximum(drawing.graph.n - size, 1) / np.maximum(size, 1))
     scores = tests.scored(drawing.pooled, norms)
-    harvest = scores.elicits + scores.never_repeats + scores.many_faces + scores.passed_on
+    harvest = scores.elicits + scores.never_repeats + scores.many_faces + scores.passed_on + scores.long_answers + scores.changed_hands
     return Columns(shared.sum(axis=1) - odds + scores.interchangeable + scores.even, harvest, shared, scores)
 
 
@@ -70,19 +71,23 @@ def view(snapshot: Snapshot, drawing: Drawing) -> View:
         kept[name.id] = cluster = _cluster(snapshot, drawing, found, traits, name, group)
         for number in members[group]:
             account = snapshot.names[number]
-            standings[account] = _standing(snapshot, cluster, account, drawing.grouping.evidence[number], float(seen[number]))
+            evidence, whole = drawing.grouping.evidence[number], drawing.grouping.families[group]
+            standings[account] = _standing(snapshot, cluster, account, evidence, whole, float(seen[number]))
     return View(snapshot.before.id + 1, snapshot.at, standings, kept, snapshot.calibration.name)
 
 
-def _standing(snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats, seen: float) -> Standing:
+def _standing(  # noqa: PLR0917 - one call, for each member
+    snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats, whole: Flags, seen: float
+) -> Standing:
     old = snapshot.before.standings.get(account)
     joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
-    weights = tuple(round(float(weight), 3) for weight in evidence if weight >= ENOUGH)
-    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence), weights, seen)
+    weights = tuple(round(float(weight), 3) for weight, speaks in zip(evidence, (evidence >= ENOUGH) | whole, strict=True) if speaks)
+    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence, whole), weights, seen)
 
 
-def _families(evidence: Floats) -> tuple[Family, ...]:
-    return tuple(name for name, weight in zip(FAMILY_NAMES, evidence, strict=True) if weight >= ENOUGH)
+def _families(evidence: Floats, whole: Flags) -> tuple[Family, ...]:
+    """Families that speak for a member, or for the cluster as a whole."""
+    return tuple(name for name, speaks in zip(FAMILY_NAMES, (evidence >= ENOUGH) | whole, strict=True) if speaks)
 
 
 def _cluster(  # noqa: PLR0917 - one call, for each group
@@ -97,7 +102,7 @@ def _cluster(  # noqa: PLR0917 - one call, for each group
         confidence=float(1.0 / (1.0 + np.exp(-min(coordination, harvest)))),
         coordination=round(coordination, 6),
         harvest=round(harvest, 6),
-        families=_families(found.shared[group]),
+        families=_families(found.shared[group], drawing.grouping.families[group]),
         evidence=(*shared, *words.tests(drawing.pooled, found.scores, snapshot.calibration.norms, group)),
         born=name.born,
         parents=name.parents,

@@ -17,14 +17,17 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from gateway_guard.analysis.change import Change
 from gateway_guard.analysis.graph import Graph
-from gateway_guard.analysis.profile import ANY, EVENTS, LENGTH, TURN, Profiles
+from gateway_guard.analysis.profile import ANSWERS, ANY, EVENTS, LENGTH, OUTPUT, TURN, Profiles
 from gateway_guard.analysis.rhythm import Load
 from gateway_guard.analysis.tokens import FAMILY_OF, Floats, Indices, Kind, kinds, split, starts
 
 _REPEATED = 2.0
 _ACCOUNTS = 3
 _MOST = 4.0
+_SOME = 1.5
+_FOUR_IN_FIVE = 0.8
 _FLOOR = 0.02
 
 
@@ -38,6 +41,8 @@ class Norms(msgspec.Struct, frozen=True):
     elicit: float = 0.25
     spread: float = 1.2
     asks: float = 0.02
+    output: float = 200.0
+    turned: float = 0.01
     distinct: float = 0.75
 
 
@@ -55,9 +60,11 @@ class Pooled:
     faces: Floats
     passed_on: Floats
     even: Floats
+    output: Floats
+    turned: Floats
 
 
-def pooled(profiles: Profiles, graph: Graph, label: Indices, load: Load) -> Pooled:
+def pooled(profiles: Profiles, graph: Graph, label: Indices, load: Load, change: Change) -> Pooled:
     """All tests on all clusters."""
     clusters = int(label.max(initial=-1)) + 1
     member = np.flatnonzero(label >= 0)
@@ -71,12 +78,14 @@ def pooled(profiles: Profiles, graph: Graph, label: Indices, load: Load) -> Pool
         alike_length=intraclass(counts[:, LENGTH], group, clusters),
         alike_turn=intraclass(counts[:, TURN], group, clusters),
         alike_elicit=intraclass(np.hstack([asked, np.maximum(counts[:, [EVENTS]] - asked, 0.0)]), group, clusters),
-        asks=np.bincount(group, weights=counts[:, ANY], minlength=clusters) / np.maximum(events, 1e-9),
+        asks=_typical(counts[:, ANY], counts[:, EVENTS], group, clusters),
         distinct=distinct(profiles, label, clusters),
         cards=cards,
         faces=faces,
         passed_on=_passed_on(graph, label, clusters),
         even=load.odds(label),
+        output=_answers(counts, group, clusters),
+        turned=change.shares(label),
     )
 
 
@@ -100,6 +109,24 @@ def intraclass(table: Floats, group: Indices, clusters: int) -> Floats:
         between = ((centre**2).sum(axis=1) - squares) / (accounts * (accounts - 1.0))
         found = (within - between) / (1.0 - between)
     return np.where((accounts >= _ACCOUNTS) & (between < 0.98), found, np.nan)
+
+
+def _typical(part: Floats, whole: Floats, group: Indices, clusters: int) -> Floats:
+    """The mean over members of part/whole, where nobody counts for more than four in five of the members do: two who ask for nothing else are not the group."""
+    share = part / np.maximum(whole, 1.0)
+    order = np.lexsort((share, group))
+    size = np.bincount(group, minlength=clusters)
+    begin = np.cumsum(size) - size
+    most = np.append(share[order], 0.0)[np.minimum(begin + np.ceil(_FOUR_IN_FIVE * size).astype(np.int64) - 1, len(share))]
+    return np.bincount(group, weights=np.minimum(share, most[group]), minlength=clusters) / np.maximum(size, 1)
+
+
+def _answers(counts: Floats, group: Indices, clusters: int) -> Floats:
+    """Output tokens of a typical answer: the geometric mean over members of their means. NaN without enough members who were answered."""
+    told = counts[:, ANSWERS] >= 1.0
+    mean = np.log(np.maximum(counts[told, OUTPUT] / counts[told, ANSWERS], 1.0))
+    members = np.bincount(group[told], minlength=clusters)
+    return np.where(members >= _ACCOUNTS, np.exp(np.bincount(group[told], weights=mean, minlength=clusters) / np.maximum(members, 1)), np.nan)
 
 
 def distinct(profiles: Profiles, label: Indices, clusters: int) -> Floats:
@@ -163,6 +190,8 @@ class Scores:
     never_repeats: Floats
     many_faces: Floats
     passed_on: Floats
+    long_answers: Floats
+    changed_hands: Floats
 
 
 def scored(found: Pooled, norms: Norms) -> Scores:
@@ -176,6 +205,8 @@ def scored(found: Pooled, norms: Norms) -> Scores:
         elicits=np.clip(_odds(found.asks) - _odds(np.full_like(found.asks, norms.asks)), 0.0, _MOST),
         never_repeats=np.where(np.isfinite(found.distinct), np.log((1 - norms.distinct + _FLOOR) / (repeated + _FLOOR)), 0.0).clip(0.0) / 2,
         many_faces=np.minimum(np.log1p(found.cards) * np.minimum(found.faces * 3, 1.0), _MOST),
+        long_answers=np.clip(np.nan_to_num(np.log(np.maximum(found.output, 1.0) / norms.output), nan=0.0), -_SOME, _SOME),
+        changed_hands=np.clip(np.nan_to_num(_odds(found.turned) - _odds(np.full_like(found.turned, norms.turned)), nan=0.0) - _SOME, 0.0, _MOST),
         passed_on=np.where(found.passed_on > 0, np.log1p(found.passed_on * 50), 0.0),
     )
 

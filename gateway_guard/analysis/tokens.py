@@ -106,7 +106,7 @@ STRONGEST[[SLOT_OF[Kind.SENTENCE], SLOT_OF[Kind.THREAD], SLOT_OF[Kind.NETWORK]]]
 
 # A token speaks only when it is so much more common in a cluster than elsewhere; small excesses of common phrases add up to nothing.
 SPEAKS: Floats = np.full(SLOTS, 1.5)
-SPEAKS[SLOT_OF[Kind.SENTENCE]] = 4.0
+SPEAKS[SLOT_OF[Kind.SENTENCE]] = 3.0
 
 # Kinds that two accounts hardly share by chance, unless a good part of everybody has the very same one.
 UNIQUE = (Kind.PAYMENT, Kind.THREAD, Kind.BLOB)

@@ -88,6 +88,8 @@ def tests(found: Pooled, scores: Scores, norms: Norms, group: int) -> Iterator[E
         ("content", "elicits", scores.elicits[group], _asks(found, norms, group)),
         ("rhythm", "never_repeats", scores.never_repeats[group], _distinct(found, norms, group)),
         ("identity", "many_faces", scores.many_faces[group], _faces(found, group)),
+        ("content", "long_answers", scores.long_answers[group], _output(found, norms, group)),
+        ("identity", "changed_hands", scores.changed_hands[group], _turned(found, norms, group)),
         (
             "conversation",
             "passed_on",
@@ -116,6 +118,15 @@ def _distinct(found: Pooled, norms: Norms, group: int) -> str:
 def _faces(found: Pooled, group: int) -> str:
     pose = f"who otherwise pose as different customers ({_percent(found.faces[group])} of members)"
     return f"{found.cards[group]:.0f} payment instruments are each used by three members or more {pose}."
+
+
+def _output(found: Pooled, norms: Norms, group: int) -> str:
+    return f"Answers have {found.output[group]:.0f} tokens on the average; benign accounts come to {norms.output:.0f}."
+
+
+def _turned(found: Pooled, norms: Norms, group: int) -> str:
+    turned = f"{_percent(found.turned[group])} of members with a history took up a new program and new networks at once"
+    return f"{turned}, as after a theft of keys; {_percent(norms.turned)} of benign accounts did."
 
 
 def _alike(found: Pooled, norms: Norms, group: int) -> str:
