@@ -33,7 +33,8 @@ class Decision(msgspec.Struct, frozen=True):
     """`action` what is done · `would` what a fully enforcing policy would do · `enforced` false when only recorded · `served` whether the
     request goes to the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` the
     quota that refused or delayed it · `reasons` codes, strongest first · `charges` and `levels` pairwise: what was asked of each quota and what is owed now ·
-    `spent` whether the charges were made · `profile` how the answer is degraded · `policy` digest of the policy · `hold` id of the reservation, empty for none.
+    `spent` whether the charges were made · `profile` how the answer is degraded, and `silent` without a word of it ·
+    `pace` events of a stream a second, 0 = as they come · `policy` digest of the policy · `hold` id of the reservation, empty for none.
     """
 
     id: str
@@ -54,6 +55,8 @@ class Decision(msgspec.Struct, frozen=True):
     spent: bool = False
     model: str = ""
     profile: str = ""
+    silent: bool = False
+    pace: float = 0.0
     cluster: str = ""
     view: int = 0
     policy: str = ""

@@ -70,12 +70,17 @@ class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
 BLANK = Fingerprint()
 
 
+# Opaque state that came back: the account's own (or none), without a binding, bound to another account or conversation, or altered.
+STATES = ("own", "unbound", "foreign", "altered")
+
+
 class RequestFacts(msgspec.Struct, frozen=True):
     """One request as the gate and the analyst see it.
 
     `network` keyed hash of the client's address prefix (0 = unknown) · `input_tokens` estimate of the prompt ·
     `ask_tokens` the output maximum that the caller set, over all choices (0 = none set) · `turns` messages in the conversation ·
-    `passes` ids of the rungs whose challenge the account has met, as long as that counts.
+    `passes` ids of the rungs whose challenge the account has met, as long as that counts ·
+    `state` what is wrong with opaque state that came back (see `STATES`; 0 = nothing, or nobody looks).
     """
 
     id: str
@@ -90,6 +95,7 @@ class RequestFacts(msgspec.Struct, frozen=True):
     asks: int = 0
     turns: int = 0
     passes: tuple[str, ...] = ()
+    state: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
-from gateway_guard.facts import RequestFacts, Usage
+from gateway_guard.facts import STATES, RequestFacts, Usage
 from gateway_guard.policy.acknowledged import NOTHING as NOTHING_ACKNOWLEDGED
 from gateway_guard.policy.acknowledged import relieved
 from gateway_guard.policy.judge import Rulebook, Score, action_of
@@ -68,10 +68,14 @@ class Gate:
         rung = score.rung if rules.enforcing or score.rung is None else score.would
         if rung is not None and rung.mode == "enforce" and not exempt and _does(rung, facts) in REFUSES:
             return self._refuse(facts, score, rung, cluster)
+        if facts.state in rules.refused_states and not exempt:
+            return self._refuse(facts, score, None, cluster)
         scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
         # Trust is for those of whom nothing is known: a member of a cluster that harvests is back at its beginning.
         clean = standing is None or standing.harvest <= 0.0 or not view.calibrated
         charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale, clean=clean)
+        if rung is not None and rung.in_flight is not None and rung.mode == "enforce" and not exempt:
+            charges = Bill(charges.parts + rules.cap(rung, cluster.id if cluster is not None else account))
         if cluster is None and relief is None and not exempt and score.would is None and not score.evidence:
             spend = await self._try(facts, charges)
             if spend.ok and not spend.wait:
@@ -119,8 +123,10 @@ class Gate:
         rules = self.rules
         return self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=facts.at + rules.expires)
 
-    def _refuse(self, facts: RequestFacts, score: Score, rung: Rung, cluster: Cluster | None) -> Decision:
-        action = action_of(rung)
+    def _refuse(self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None) -> Decision:
+        """By the rung, or without one for the state that came along."""
+        action = action_of(rung) if rung is not None else Action.DENY
+        reason = f"rung.{rung.id}" if rung is not None else f"state.{STATES[facts.state]}"
         enforcing = self.rules.enforcing
         return Decision(
             id=facts.id,
@@ -131,9 +137,9 @@ class Gate:
             enforced=enforcing,
             served=not enforcing,
             wait=math.inf if enforcing else 0.0,
-            rung=rung.id,
+            rung=rung.id if rung is not None else "",
             score=score.total,
-            reasons=(f"rung.{rung.id}", *(f"signal.{e.signal}" for e in score.evidence)),
+            reasons=(reason, *(f"signal.{e.signal}" for e in score.evidence)),
             evidence=score.evidence,
             model=facts.model,
             cluster=cluster.id if cluster else "",
@@ -174,6 +180,8 @@ class Gate:
             levels=spend.levels,
             spent=spend.ok,
             profile=(rung.profile or "") if degrades and rung is not None else "",
+            silent=degrades and rung is not None and self.rules.silent(rung, cluster),
+            pace=_pace(rung) if enforce and spend.ok else 0.0,
             model=facts.model,
             cluster=cluster.id if cluster else "",
             view=self.view.id,
@@ -210,6 +218,13 @@ def _calm(facts: RequestFacts, rules: Rulebook, view: View, charges: Bill, spend
         policy=rules.digest,
         hold=facts.id,
     )
+
+
+def _pace(rung: Rung | None) -> float:
+    """Events of a stream a second; 0 for as they come."""
+    if rung is None or rung.pace is None or rung.mode != "enforce":
+        return 0.0
+    return rung.pace.amount / rung.pace.window
 
 
 def _wait(spend: Spend, short: Charge | None) -> float:

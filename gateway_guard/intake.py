@@ -22,6 +22,8 @@ from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.policy.model import Policy
 from gateway_guard.ports import Dialect
 from gateway_guard.reading import Reading
+from gateway_guard.rewrite.custody import Custody
+from gateway_guard.rewrite.seal import Seals
 
 Headers = Sequence[tuple[bytes, bytes]]
 Passes = Callable[[RequestError], bool]
@@ -38,6 +40,7 @@ class Intake:
     """Reads requests under one policy."""
 
     def __init__(self, policy: Policy, identifier: Identifier, pseudonyms: Pseudonyms, fingerprinter: Fingerprinter) -> None:
+        self.custody = Custody(policy.binding, Seals(pseudonyms.subkey("gg-state")))
         self.rules = policy.guard
         self.identifier = identifier
         self._pseudonyms = pseudonyms
@@ -81,6 +84,7 @@ class Intake:
             asks=reading.asks,
             turns=len(reading.turns),
             passes=passes,
+            state=self.custody.judge(identity, reading) if reading.blobs else 0,
         )
 
     def fingerprinted(self, facts: RequestFacts, reading: Reading, headers: Headers) -> RequestFacts:

@@ -33,6 +33,10 @@ ODD = {
     "challenges: {work: {work: {}, within: 1m}}": "60 s is short for 30 s of work: slow devices take 10 times as long; give `within: 300s`",
     "signals: {coordination: {}, harvest: {}}\nprofiles: {p: {max_tokens: 5}}\nchallenges: {w: {work: {}}}\n"
     "ladder: [{id: a, at: 1, do: degrade, profile: p}, {id: b, at: 2, do: challenge, challenge: w}]": "gets whole answers again, which `a` below it degrades",
+    "profiles: {plain: {max_tokens: 5, strip: [usage]}}": "5 tokens hold no sentence",
+    "signals: {foreign_state: {}}": "`foreign_state` never speaks: `binding` binds nothing",
+    "binding: {conversation: true}": "`binding` binds nothing, so the rest of it has no effect",
+    "signals: {harvest: {}}\nladder: [{id: a, at: 2, do: throttle, pace: 5/min}]": "a client gives a stream up before its first sentence",
     "throttle: {wait: 5m}": "callers are held up to 300 s before anything is sent",
     "reservation: {expires: 1m}": "reservations expire after 60 s while an answer may be silent for 600 s",
     "identity: {trusted_proxies: [10.0.0.0/7]}": "`10.0.0.0/7` trusts a large part of the Internet",

@@ -12,6 +12,8 @@ from typing import Literal
 
 from starlette.types import Message, Receive
 
+from gateway_guard.asgi.departure import Departure
+
 End = Literal["complete", "too_large", "left"]
 
 
@@ -47,6 +49,12 @@ class HeldBody:
             body: bytes = self._messages[0].get("body", b"")
             return body
         return b"".join(m.get("body", b"") for m in self._messages if m["type"] == "http.request")
+
+    def departure(self) -> Departure:
+        """From now on whoever asks for the client's leaving is told of the same one."""
+        departure = Departure(self._receive)
+        self._receive = departure.message
+        return departure
 
     def replace(self, body: bytes) -> None:
         """Hand on `body` instead of what came."""

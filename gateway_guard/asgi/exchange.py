@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
 from gateway_guard.asgi.challenge import PASS, ask, met
+from gateway_guard.asgi.departure import Departure
 from gateway_guard.asgi.ids import new_id
+from gateway_guard.asgi.outgoing import Outgoing, Pace
 from gateway_guard.asgi.respond import refuse, refuse_unread, start_with
+from gateway_guard.asgi.shaping import shape, with_headers
 from gateway_guard.decision import Action, Decision
-from gateway_guard.dialects.body import parse
-from gateway_guard.dialects.degrade import degrade
 from gateway_guard.errors import BodyTooLarge, RequestError, StoreError, Unavailable
 from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
 from gateway_guard.intake import by_size
 from gateway_guard.ports import Dialect, Meter
 from gateway_guard.reading import Reading
+from gateway_guard.rewrite.returned import bears_seal
+from gateway_guard.rewrite.shape import Step
+from gateway_guard.rewrite.steps import rewriter
 from gateway_guard.trace.recording import Recording
 
 if TYPE_CHECKING:
@@ -40,8 +43,9 @@ class Exchange:
     """The life of one guarded request."""
 
     __slots__ = (
-        "_body", "_client", "_complete", "_decision", "_dialect", "_engine", "_facts", "_first",
-        "_headers", "_id", "_meter", "_notice", "_pass", "_peer", "_raw", "_reading", "_scope", "_send", "_status", "_ticket"
+        "_body", "_client", "_complete", "_decision", "_departure", "_dialect", "_engine", "_facts", "_first",
+        "_headers", "_id", "_meter", "_notice", "_out", "_pass", "_peer", "_raw", "_reading", "_scope",
+        "_sealed", "_sealer", "_send", "_status", "_steps", "_ticket"
     )  # fmt: skip
 
     def __init__(self, engine: Engine, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
@@ -66,6 +70,11 @@ class Exchange:
         self._complete = False
         self._notice = b""
         self._pass = ""
+        self._sealed = False
+        self._sealer = engine.intake.custody.nobody
+        self._steps: list[Step] = []
+        self._out: Outgoing | None = None
+        self._departure: Departure | None = None
 
     async def run(self, app: ASGIApp) -> None:
         """Guard one request to `app`."""
@@ -119,6 +128,10 @@ class Exchange:
             engine.unread(error)
             await refuse_unread(self._send, self._dialect, error, self._id)
             return False
+        if reading.blobs:
+            self._sealed = bears_seal(reading.blobs)
+        if intake.custody.binds:
+            self._sealer = intake.custody.sealer(identity, reading)
         # The time is read after whatever identifying had to wait for: times are in the order of deciding, or a replay could not be.
         self._facts = intake.facts(self._id, engine.clock(), identity, intake.identifier.network(client), self._dialect, reading, passes)
         return True
@@ -174,8 +187,8 @@ class Exchange:
             if decision.wait and not await self._waited(decision.wait):
                 ending = "left"
                 return
-            if decision.profile:
-                self._degrade(decision.profile)
+            if decision.profile or decision.pace or self._sealed or self._sealer.binds:
+                self._shape(decision)
             if self._engine.sink is not None:
                 # The fingerprint is taken once the application waits for its model, not before the request reaches it.
                 asyncio.get_running_loop().call_soon(self._fingerprint)
@@ -195,6 +208,8 @@ class Exchange:
             ending = "left"
             raise
         finally:
+            if self._departure is not None:
+                self._departure.close()
             # Once, whatever has happened: the reservation comes back.
             usage = self._meter.usage() if self._meter is not None else None
             at = self._engine.clock()
@@ -202,17 +217,27 @@ class Exchange:
             self._tell(at, usage, ending)
             self._record(at, usage, ending)
 
-    def _degrade(self, name: str) -> None:
-        """Send the model server a request for less. What could not be read cannot be degraded and is refused."""
-        profile = self._engine.gate.rules.policy.profiles.get(name)
-        if profile is None:
-            return
-        parsed = parse(self._body.raw(), duplicates="rewrite")
-        degraded = degrade(self._dialect.name, parsed.body, max_tokens=profile.max_tokens, strip=profile.strip)
-        if degraded.changes:
-            self._rewrite(orjson.dumps(degraded.body))
-        if profile.notice and degraded.changes:
-            self._notice = ", ".join(degraded.changes).encode()
+    def _shape(self, decision: Decision) -> None:
+        """Send the model server a request for less, and see to it that so the answer will be. What has to be changed and cannot be read is refused."""
+        facts, profile = self._facts, self._engine.gate.rules.policy.profiles.get(decision.profile)
+        assert facts is not None  # noqa: S101 - set before the decision
+        shaped = shape(decision, profile, self._body.raw(), facts, self._sealer, sealed=self._sealed)
+        if shaped.body is not None:
+            self._rewrite(shaped.body)
+        if shaped.headers:
+            self._scope = with_headers(self._scope, shaped.headers)
+        self._steps, self._notice = shaped.steps, shaped.notice
+        if decision.pace and self._body.end == "complete":
+            self._departure = self._body.departure()
+
+    def _way_out(self, kind: str, coding: str, rate: float, *, streaming: bool) -> Outgoing | None:
+        """What the answer goes through. One that cannot be read passes as it is, and is counted."""
+        found = rewriter(self._steps, kind, coding, streaming=streaming) if self._steps else None
+        if self._steps and found is None:
+            self._engine.counts["answer_unread"] += 1
+        streams = streaming or (found is not None and found.streams)
+        pace = Pace(rate, self._departure) if rate and streams and self._departure is not None else None
+        return Outgoing(self._send, found, pace) if found is not None or pace is not None else None
 
     async def _waited(self, seconds: float) -> bool:
         """Hold the request. False when the client left meanwhile."""
@@ -238,7 +263,12 @@ class Exchange:
             if self._ticket and not self._first:
                 self._first = self._engine.clock()
             self._meter.feed(message.get("body", b""))
-        await self._send(message)
+        if self._out is None:
+            await self._send(message)
+        elif kind == "http.response.start":
+            await self._out.start(message)
+        elif kind == "http.response.body":
+            await self._out.body(message)
         self._complete = kind == "http.response.body" and not message.get("more_body", False)
 
     def _started(self, message: Message) -> Message:
@@ -251,6 +281,8 @@ class Exchange:
         if self._status < 400:
             streaming = bool(facts.asks & STREAM)
             self._meter = self._dialect.meter(kind, content_encoding=coding, input_tokens=facts.input_tokens, streaming=streaming)
+            if self._steps or decision.pace:
+                self._out = self._way_out(kind, coding, decision.pace, streaming=streaming)
         return message
 
     def _fingerprint(self) -> None:

@@ -18,10 +18,18 @@ DECISION = b"x-gateway-guard-decision"
 DEGRADED = b"x-gateway-guard-degraded"
 CODES = {Action.THROTTLE: (429, "rate_limit_exceeded"), Action.DENY: (403, "access_denied")}
 
+# Not a ban: a request that cannot be served as it is.
+STATE = (400, "foreign_state")
+STATE_SAYS = {
+    "state.foreign": "was issued to another account or conversation",
+    "state.altered": "is not as it was issued",
+    "state.unbound": "was not issued here, or too long ago",
+}
+
 
 async def refuse(send: Send, dialect: Dialect, decision: Decision, appeals: str = "") -> None:
     """Answer a request that is not served. `appeals` is the path where its caller can appeal, empty for nowhere."""
-    status, code = CODES[decision.action]
+    status, code = STATE if _is_state(decision) else CODES[decision.action]
     headers = [(DECISION, decision.id.encode()), *limit_headers(dialect, decision)[0]]
     if status == 429:
         headers += ratelimit.retry(decision.wait)
@@ -65,6 +73,8 @@ def details(decision: Decision) -> dict[str, Any]:
 
 def message(decision: Decision, appeals: str = "") -> str:
     """One sentence that names the limit, what is left, and when to come back."""
+    if _is_state(decision):
+        return f"A reasoning block of this conversation {STATE_SAYS[decision.reasons[0]]}. Leave it out, or start a new conversation. Decision {decision.id}."
     if decision.action is Action.DENY:
         way = f" To appeal, POST it to {appeals}." if appeals else ""
         return f"Access is suspended for this account. Quote decision {decision.id} when you contact support.{way}"
@@ -102,6 +112,11 @@ def start_with(message: Message, dialect: Dialect, decision: Decision, notice: b
     if notice:
         headers.append((DEGRADED, notice))
     return {**message, "headers": headers}, kind.decode("latin-1"), coding.decode("latin-1")
+
+
+def _is_state(decision: Decision) -> bool:
+    """Whether it is refused for the state that it brought along."""
+    return bool(decision.reasons) and decision.reasons[0].startswith("state.")
 
 
 def _short(decision: Decision) -> tuple[Any, float] | None:

@@ -42,6 +42,10 @@ class Pseudonyms:
         digest.update(value.encode("utf-8", "surrogatepass"))
         return int.from_bytes(digest.digest(), "big") >> 1 or 1
 
+    def subkey(self, kind: str) -> bytes:
+        """32 bytes for another use than hashing names."""
+        return blake2b(key=self._key, person=kind.encode(), digest_size=KEY_BYTES).digest()
+
     def _start(self, table: dict[str, blake2b], kind: str, size: int) -> blake2b:
         person = kind.encode()
         if not 0 < len(person) <= _KIND_BYTES:

@@ -13,11 +13,11 @@ from msgspec import structs
 
 from gateway_guard.decision import Action
 from gateway_guard.evidence import Evidence
-from gateway_guard.facts import Asks, Identity, RequestFacts, Usage
+from gateway_guard.facts import STATES, Asks, Identity, RequestFacts, Usage
 from gateway_guard.policy.acknowledged import Relief
 from gateway_guard.policy.model import Plan, Policy, Rung
 from gateway_guard.policy.tenure import begins, ends, in_force
-from gateway_guard.policy.terms import Tariff, Terms
+from gateway_guard.policy.terms import Tariff, Terms, cap_of
 from gateway_guard.quota import Bill, Figures, Part, figures_of
 from gateway_guard.signals.catalogue import SIGNALS
 from gateway_guard.view import Cluster, Standing, View
@@ -75,6 +75,8 @@ class Rulebook:
         self._signals_alone = tuple(entry for entry in self._signals if entry[0] not in FROM_VIEW)
         self._quiet = Score((), 0.0, self._rung(0.0, (), None, self._acting), self._rung(0.0, (), None, self._ladder))
         self._tariff = Tariff(policy)
+        self._caps = {rung.id: cap_of(rung) for rung in policy.ladder if rung.in_flight is not None}
+        self.refused_states = _refused_states(policy)
         self._plans = {"": policy.plans.get(policy.default_plan, Plan()), **policy.plans}
         self._exempt = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.accounts for ident in account_ids(name)}
         self._exempt_orgs = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.orgs for ident in org_ids(name)}
@@ -159,6 +161,16 @@ class Rulebook:
                 minimum.append(_shared(part, pool.lines, pool.minimum, self.policy.clusters.minimum))
         return tuple(pooled), tuple(minimum)
 
+    def cap(self, rung: Rung, actor: str) -> tuple[Part, ...]:
+        """One of the requests that the rung allows an actor at once."""
+        terms = self._caps.get(rung.id)
+        return () if terms is None else (Part(actor, terms, terms.figures, terms.costs, terms.held),)
+
+    def silent(self, rung: Rung, cluster: Cluster | None) -> bool:
+        """Whether the rung's profile degrades without a word, and the confidence in the cluster allows it."""
+        profile = self.policy.profiles.get(rung.profile or "")
+        return profile is not None and profile.silent_from is not None and cluster is not None and cluster.confidence >= profile.silent_from
+
     def settlement(self, bill: Bill, usage: Usage) -> Bill:
         """What the request really cost, as changes to what was charged for it."""
         given, output, reasoning = float(usage.input), float(usage.output), float(usage.reasoning)
@@ -207,6 +219,14 @@ def compile_policy(
 ) -> Rulebook:
     """A rulebook for the gate. `account_ids` and `org_ids` give the keyed hashes that a name in the policy may stand for; `seed` draws moments."""
     return Rulebook(policy, digest, account_ids, org_ids, seed)
+
+
+def _refused_states(policy: Policy) -> frozenset[int]:
+    """Of `STATES`, those that a request is refused for."""
+    binding = policy.binding
+    if binding.to == "off":
+        return frozenset()
+    return frozenset(STATES.index(name) for name in STATES[1:] if (binding.unbound if name == "unbound" else binding.foreign) == "refuse")
 
 
 def action_of(rung: Rung) -> Action:

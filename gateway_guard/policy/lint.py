@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from gateway_guard.policy import lint_challenges, lint_edges, lint_ladder, lint_quotas, lint_store
+from gateway_guard.policy import lint_challenges, lint_degrade, lint_edges, lint_ladder, lint_quotas, lint_store
 from gateway_guard.policy.finding import Finding
 from gateway_guard.policy.model import Policy
 
 if TYPE_CHECKING:
     import datetime
 
-_RULES = (*lint_edges.RULES, *lint_quotas.RULES, *lint_ladder.RULES, *lint_challenges.RULES, *lint_store.RULES)
+_RULES = (*lint_edges.RULES, *lint_quotas.RULES, *lint_ladder.RULES, *lint_challenges.RULES, *lint_degrade.RULES, *lint_store.RULES)
 
 
 def lint(policy: Policy, *, at: datetime.date | None = None, broken: Collection[str] = ()) -> Iterator[Finding]:

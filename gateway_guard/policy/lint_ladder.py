@@ -160,7 +160,7 @@ def _rung(steps: tuple[str, int], rung: Rung) -> Iterator[Finding]:
         yield Finding((*steps, "at"), f"rung `{rung.id}` acts from {rung.at:g}, and a caller of whom nothing is known has 0: it would meet everybody")
     elif rung.do == "allow" and rung.scale < 1:
         yield Finding((*steps, "do"), f"rung `{rung.id}` allows and yet shrinks quotas to {rung.scale:g}; say `do: throttle`")
-    elif rung.do == "throttle" and rung.scale == 1:
+    elif rung.do == "throttle" and rung.scale == 1 and rung.pace is None and rung.in_flight is None:
         yield Finding((*steps, "do"), f"rung `{rung.id}` throttles by nothing; give `scale`, the part of each quota that is left, for example 0.5")
     elif rung.do == "deny" and "scale" in rung.model_fields_set:
         yield odd((*steps, "scale"), f"rung `{rung.id}` denies, so its `scale` has no effect")

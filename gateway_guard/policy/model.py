@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as _datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from gateway_guard.policy import units
+from gateway_guard.policy.profile import BindingRules, Profile, Share
+from gateway_guard.policy.strict import Rules
 
 Mode = Literal["shadow", "enforce"]
 SignalMode = Literal["enforce", "shadow", "off"]
@@ -22,13 +24,6 @@ Limit = Annotated[units.Limit, BeforeValidator(units.limit), PlainSerializer(str
 Amount = Annotated[float, BeforeValidator(units.amount), WithJsonSchema(units.AMOUNT_SCHEMA)]
 Money = Annotated[float, BeforeValidator(units.price), WithJsonSchema(units.PRICE_SCHEMA)]
 Day = Annotated[_datetime.date, BeforeValidator(units.day), WithJsonSchema(units.DAY_SCHEMA)]
-Share = Annotated[float, BeforeValidator(units.share), Field(ge=0, le=1), WithJsonSchema(units.SHARE_SCHEMA)]
-
-
-class Rules(BaseModel):
-    """Strict, frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
 class GuardRules(Rules):
@@ -169,23 +164,6 @@ class SignalRule(Rules):
     mode: SignalMode = "enforce"
 
 
-class Profile(Rules):
-    """How a degraded answer is poorer, never wrong: `max_tokens` caps it, `strip` takes away what was asked beside it.
-
-    `logprobs`: no log-probabilities · `choices`: one answer only · `reasoning`: the least reasoning effort, none shown. `notice`: a header says so.
-    """
-
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    strip: list[Literal["logprobs", "choices", "reasoning"]] = []
-    notice: bool = True
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if self.max_tokens is None and not self.strip:
-            raise ValueError("changes nothing: give `max_tokens` or `strip`")
-        return self
-
-
 class StepUp(Rules):
     """Where an operator looks at whoever is behind an account, and the key that the result is signed with: a PEM public key or a shared secret."""
 
@@ -230,6 +208,7 @@ class Rung(Rules):
     `challenge` says what a `challenge` rung asks for; `profile` how a `degrade` rung degrades, or a `challenge` rung once the challenge is met.
     What rests on the analyst's evidence ends `expires` after the last new evidence, and begins at once or for the whole cluster at a moment in each
     hour or day (`apply`).
+    `in_flight`: requests of one actor at once. `pace`: at which the events of a stream go out.
     """
 
     id: str
@@ -240,6 +219,8 @@ class Rung(Rules):
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     expires: Period = 3 * 86400.0
     apply: Literal["now", "hourly", "daily"] = "now"
+    in_flight: Annotated[int, Field(ge=1)] | None = None
+    pace: Limit | None = None
     mode: Mode = "enforce"
 
 
@@ -342,6 +323,7 @@ class Policy(Rules):
     profiles: dict[str, Profile] = {}
     challenges: dict[str, ChallengeRule] = {}
     passes: PassRules = PassRules()
+    binding: BindingRules = BindingRules()
     ladder: list[Rung] = []
     exemptions: list[Exemption] = []
     accounts: Annotated[int, Field(ge=1)] = 1_000_000

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from gateway_guard.policy.model import Plan, Policy, QuotaRule
+from gateway_guard.policy.model import Plan, Policy, QuotaRule, Rung
 from gateway_guard.quota import Lines, Quota, lines_of
 
 MILLION = 1_000_000.0
@@ -124,6 +124,12 @@ class Tariff:
             if fnmatch.fnmatchcase(model, pattern):
                 return price.input / MILLION, price.output / MILLION, 0.0
         return 0.0, 0.0, 0.0
+
+
+def cap_of(rung: Rung) -> Terms:
+    """The requests that a rung allows an actor at once."""
+    rule = QuotaRule(limit=f"{rung.in_flight} in flight")  # type: ignore[arg-type]
+    return _compiled([Rule(structs.replace(_quota(f"rung.{rung.id}", rule), per="cluster"), rule)], 1.0, (0.0, 0.0, 0.0))
 
 
 def _compiled(rules: Sequence[Rule], scale: float, money: Weights) -> Terms:

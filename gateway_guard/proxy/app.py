@@ -17,6 +17,7 @@ import httpx
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from gateway_guard.asgi.departure import ClientLeft
 from gateway_guard.asgi.respond import answer as answer_whole
 from gateway_guard.errors import GuardError, UsageError
 from gateway_guard.identity.address import Addresses
@@ -31,10 +32,6 @@ ADDRESSES = 512
 
 class UpstreamLost(GuardError):
     """The server broke off in the middle of an answer: the client's connection has to end abnormally."""
-
-
-class ClientLeft(OSError):
-    """The client went away; what was done for it has been stopped."""
 
 
 class Proxy:

@@ -8,7 +8,8 @@ from email.utils import formatdate
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway_guard.proxy.app import ClientLeft, UpstreamLost
+from gateway_guard.asgi.departure import ClientLeft
+from gateway_guard.proxy.app import UpstreamLost
 
 logger = logging.getLogger("gateway_guard.proxy")
 

@@ -44,11 +44,26 @@ def young_account(facts: RequestFacts, standing: Standing | None, view: View) ->
     return Evidence("identity", "young_account", 1.0, f"The account is {max(0.0, facts.at - created) / DAY:.1f} days old.")
 
 
+def foreign_state(facts: RequestFacts, standing: Standing | None, view: View) -> Evidence | None:
+    """Reasoning state came back that belongs to another account or conversation, or that is not whole. Keys change hands within a firm: its ceiling is low."""
+    if not facts.state:
+        return None
+    return Evidence("conversation", "foreign_state", *STATE_SAYS[facts.state])
+
+
+# What each of `facts.STATES` is worth. State from before binding began proves hardly anything.
+STATE_SAYS = (
+    (0.0, ""),
+    (0.25, "Reasoning state came back without a binding."),
+    (2.0, "Reasoning state came back that was issued to another account or conversation."),
+    (2.0, "Reasoning state came back altered."),
+)
 SIGNALS: Mapping[str, Signal] = MappingProxyType(
     {
         "coordination": coordination,
         "harvest": harvest,
         "young_account": young_account,
+        "foreign_state": foreign_state,
     }
 )
 NAMES = frozenset(SIGNALS)

@@ -23,7 +23,8 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One row. `action` is what an enforcing policy does, `enforced` whether it was done.
 
     Beside the fields that every reader knows: `wait_s` when a refused caller may come back (null: not by waiting) · `short` the quota that refused or delayed ·
-    `rung` and `score` of the ladder · `view` the analyst's conclusion that was used · `policy` the policy's digest.
+    `rung` and `score` of the ladder · `view` the analyst's conclusion that was used · `policy` the policy's digest ·
+    `profile` how the answer was degraded, `silent` when its notice was left out.
     """
 
     id: str
@@ -41,6 +42,8 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     score: float = 0.0
     view: int = 0
     policy: str = ""
+    profile: str = ""
+    silent: bool = False
 
 
 LABELS: tuple[Label, ...] = ("allow", "throttle", "degrade", "challenge", "deny")
@@ -67,6 +70,8 @@ def row(decision: Decision, account: str) -> DecisionRow:
         score=round(decision.score, 4) if decision.score else 0.0,
         view=decision.view,
         policy=decision.policy,
+        profile=decision.profile,
+        silent=decision.silent,
     )
 
 

@@ -52,6 +52,7 @@ class _SeenRow(msgspec.Struct, array_like=True, tag=0, gc=False):
     passes: tuple[str, ...]
     action: str
     cluster: str
+    state: int = 0
 
 
 class _DoneRow(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -131,7 +132,7 @@ class TraceWriter:
         fingerprint = msgspec.Raw(_ENCODER.encode(f.fingerprint))
         return _SeenRow(
             f.id, f.at, self._who(f.identity), f.dialect, f.model, fingerprint, f.network,
-            f.input_tokens, f.ask_tokens, f.asks, f.turns, f.passes, event.action, event.cluster,
+            f.input_tokens, f.ask_tokens, f.asks, f.turns, f.passes, event.action, event.cluster, f.state,
         )  # fmt: skip
 
     def _who(self, identity: Identity) -> int:
@@ -179,7 +180,7 @@ class Trace:
             if isinstance(r, _SeenRow):
                 fingerprint = BLANK if decode is None else decode(r.fingerprint)
                 facts = RequestFacts(
-                    r.id, r.at, people[r.who], r.dialect, r.model, fingerprint, r.network, r.input_tokens, r.ask_tokens, r.asks, r.turns, r.passes
+                    r.id, r.at, people[r.who], r.dialect, r.model, fingerprint, r.network, r.input_tokens, r.ask_tokens, r.asks, r.turns, r.passes, r.state
                 )  # fmt: skip
                 yield Seen(facts, r.action, r.cluster)
             elif isinstance(r, _DoneRow):

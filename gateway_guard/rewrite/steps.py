@@ -1,0 +1,35 @@
+"""Which steps an answer goes through."""
+
+from __future__ import annotations
+
+from gateway_guard.rewrite.answer import INFLATED, Rewriter
+from gateway_guard.rewrite.choices import Choices
+from gateway_guard.rewrite.loss import NONE, Loss
+from gateway_guard.rewrite.messages import BoundMessages, Messages
+from gateway_guard.rewrite.responses import BoundResponses, Responses
+from gateway_guard.rewrite.seal import Sealer
+from gateway_guard.rewrite.shape import Step
+
+
+def steps(dialect: str, loss: Loss, sealer: Sealer) -> list[Step]:
+    """First the server's own state is bound, then the answer is made poorer. Embeddings say nothing that could be: they have no steps."""
+    found: list[Step] = []
+    if dialect == "anthropic.messages":
+        found += [BoundMessages(sealer)] if sealer.binds else []
+        found += [Messages(loss, sealer)] if loss != NONE else []
+    elif dialect == "openai.responses":
+        found += [BoundResponses(sealer)] if sealer.binds else []
+        found += [Responses(loss, sealer)] if loss != NONE else []
+    elif dialect in {"openai.chat", "openai.completions"}:
+        found += [Choices(loss)] if loss != NONE else []
+    return found
+
+
+def rewriter(found: list[Step], content_type: str, content_encoding: str, *, streaming: bool) -> Rewriter | None:
+    """For an answer of this type and coding; None where it cannot be read. `streaming` decides where the type does not tell."""
+    kind = content_type.partition(";")[0].strip().lower()
+    coding = content_encoding.strip().lower()
+    streams = kind == "text/event-stream" or (streaming and not kind)
+    if not (streams or kind in {"", "application/json"}) or coding not in INFLATED | {"", "identity"}:
+        return None
+    return Rewriter(found, streams=streams, inflates=coding in INFLATED)
