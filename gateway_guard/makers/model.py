@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from gateway_guard.policy.model import Duration, Limit, Period, Rules, Share
+from gateway_guard.policy.model import Duration, Limit, Period
+from gateway_guard.policy.strict import Rules, Share
 
 # Requests of one source: a case is played in seconds.
 MOST = 200_000

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from gateway_guard.policy import units
-from gateway_guard.policy.profile import BindingRules, Profile, Share
-from gateway_guard.policy.strict import Rules
+from gateway_guard.policy.profile import BindingRules, Profile
+from gateway_guard.policy.strict import Rules, Share
 
 Mode = Literal["shadow", "enforce"]
 SignalMode = Literal["enforce", "shadow", "off"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from gateway_guard.policy import units
-from gateway_guard.policy.strict import Rules
+from gateway_guard.policy.strict import Rules, Share
 
 Sampled = Literal["temperature", "top_p", "top_k", "min_p", "seed", "logit_bias", "frequency_penalty", "presence_penalty", "repetition_penalty"]
-Share = Annotated[float, BeforeValidator(units.share), Field(ge=0, le=1), WithJsonSchema(units.SHARE_SCHEMA)]
 
 # RFC 9110: a field name is a token; a value that ends a line would begin a header of its own.
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")

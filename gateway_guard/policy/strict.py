@@ -1,8 +1,14 @@
-"""What every section of a policy file is: strict, frozen, without unknown keys."""
+"""What every section of a policy file is, and what several of them say."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from gateway_guard.policy import units
+
+Share = Annotated[float, BeforeValidator(units.share), Field(ge=0, le=1), WithJsonSchema(units.SHARE_SCHEMA)]
 
 
 class Rules(BaseModel):

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import orjson
 
 from gateway_guard.rewrite.blocks import Block, Blocks
-from gateway_guard.rewrite.shape import Event, Step
+from gateway_guard.rewrite.shape import Event, Step, loaded, written
 
 # A longer answer that is not streamed passes as it is.
 CAP = 16 * 1024 * 1024
@@ -84,7 +81,7 @@ class Rewriter:
             return raw
         for step in self._steps:
             step.answer(body)
-        return orjson.dumps(body)
+        return written(body)
 
     def _event(self, block: Block) -> list[bytes]:
         event = _object(block.data)
@@ -97,7 +94,7 @@ class Rewriter:
             events = [out for old, new in zip(events, after, strict=True) for out in ([old] if new is None else new)]
         if not changed:
             return [block.raw]
-        return [_written(event, block.name) for event in events] or self._silence()
+        return [_sent(event, block.name) for event in events] or self._silence()
 
     def _last(self, block: Block) -> list[bytes]:
         """An event without its end. Half of one is no event, and could be the half that was to be taken away."""
@@ -112,14 +109,14 @@ class Rewriter:
 
 def _object(data: bytes) -> Event | None:
     try:
-        found: Any = orjson.loads(data) if data else None
-    except orjson.JSONDecodeError:
+        found = loaded(data) if data else None
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _written(event: Event, name: bytes) -> bytes:
+def _sent(event: Event, name: bytes) -> bytes:
     """An event; where the API names events beside their data, by its type as it is now."""
-    line = b"data: " + orjson.dumps(event) + b"\n\n"
+    line = b"data: " + written(event) + b"\n\n"
     kind = event.get("type")
     return b"event: " + (kind.encode() if isinstance(kind, str) else name) + b"\n" + line if name else line

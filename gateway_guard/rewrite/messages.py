@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway_guard.rewrite import counts
 from gateway_guard.rewrite.loss import Loss
 from gateway_guard.rewrite.seal import Sealer
-from gateway_guard.rewrite.shape import Event, dict_at, dicts, number_at, text_at
+from gateway_guard.rewrite.shape import Event, dict_at, dicts, number_at, text_at, written
 from gateway_guard.rewrite.text import Text
 
 # No model thinks longer. Of a block beyond it, its place is all that is kept.
@@ -165,7 +163,7 @@ class Messages:
         """Seal a thinking block. One that the server has already left without text tells nothing and stays."""
         if block and not block.get("thinking"):
             return
-        sealed = self._sealer.block(orjson.dumps(block))
+        sealed = self._sealer.block(written(block))
         block.clear()
         block |= {"type": "redacted_thinking", "data": sealed}
 

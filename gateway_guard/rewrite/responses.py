@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from gateway_guard.rewrite import counts
 from gateway_guard.rewrite.loss import Loss
 from gateway_guard.rewrite.seal import Sealer
-from gateway_guard.rewrite.shape import Event, dict_at, dicts, number_at, text_at
+from gateway_guard.rewrite.shape import Event, dict_at, dicts, number_at, text_at, written
 from gateway_guard.rewrite.text import Text
 
 SUMMARY = "response.reasoning_summary_"
@@ -76,7 +74,7 @@ class Responses:
     def _unreasoned(self, item: Event) -> None:
         trace, summary = item.get("content"), item.get("summary")
         if trace and not item.get("encrypted_content"):
-            item["encrypted_content"] = self._sealer.block(orjson.dumps({"content": trace, "summary": summary}))
+            item["encrypted_content"] = self._sealer.block(written({"content": trace, "summary": summary}))
         if trace:
             del item["content"]
         if self._loss.hide and summary:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from gateway_guard.facts import STATES
 from gateway_guard.rewrite.seal import NOBODY, Opened, Seals, is_sealed
-from gateway_guard.rewrite.shape import Event
+from gateway_guard.rewrite.shape import Event, loaded
 
 
 def verdict(blobs: Sequence[str], owner: bytes, seals: Seals) -> str:
@@ -54,7 +52,7 @@ def _block(block: Any, seals: Seals) -> Iterable[Any]:
     if opened is None:
         return [block]
     if opened.kind == "block":
-        whole = orjson.loads(opened.content)
+        whole = loaded(opened.content)
         return [_again({**whole, **_marks(block)}, seals)] if whole else []
     return [{**block, name: opened.content.decode("utf-8", "surrogatepass")}]
 
@@ -76,7 +74,7 @@ def _item(item: Any, seals: Seals) -> Any:
         return item
     if opened.kind == "blob":
         return {**item, "encrypted_content": opened.content.decode("utf-8", "surrogatepass")}
-    return {**item, "encrypted_content": None, **orjson.loads(opened.content)}
+    return {**item, "encrypted_content": None, **loaded(opened.content)}
 
 
 def _opened(blob: Any, seals: Seals) -> Opened | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Protocol
+
+import orjson
 
 Event = dict[str, Any]
 
@@ -18,6 +21,22 @@ class Step(Protocol):
     def answer(self, body: Event) -> None: ...
 
     def event(self, event: Event) -> list[Event] | None: ...
+
+
+def loaded(data: bytes) -> Any:
+    """JSON as a value; ValueError or RecursionError for what is none. Half a surrogate pair (servers split them between events) is taken as it is."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
+def written(value: Any) -> bytes:
+    """A value as JSON, whatever `loaded` has read."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def dicts(value: Any) -> Iterator[Event]:

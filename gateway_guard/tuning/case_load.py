@@ -14,7 +14,7 @@ from gateway_guard.errors import PolicyError
 from gateway_guard.makers.model import MAKERS
 from gateway_guard.policy import mistakes, text
 from gateway_guard.policy.mistakes import Keys, meant
-from gateway_guard.policy.model import Rules
+from gateway_guard.policy.strict import Rules
 from gateway_guard.policy.tree import Place, Problem, Steps, Tree
 from gateway_guard.tuning.case_model import ALL, CaseFile, CaseRules, LogSource, Outcomes, Source
 

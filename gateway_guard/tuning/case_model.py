@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field
 
 from gateway_guard.makers.model import AnyMaker
-from gateway_guard.policy.model import Day, Period, Rules, Share
+from gateway_guard.policy.model import Day, Period
+from gateway_guard.policy.strict import Rules, Share
 from gateway_guard.tuning.ranges import CountRange, ShareRange
 
 # In `expect`: every account of the case together. No source may have this name.
