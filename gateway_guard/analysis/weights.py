@@ -32,6 +32,8 @@ for _kind in Kind:
 _PRIOR = 1.0
 _FORGIVEN = 0.05
 _LOOKS = 2
+# Evidence is compared in steps of an eighth of a nat.
+_STEPS, _STEPS_A_NAT = 128, 8.0
 _GRAIN, _WIDE = 2**16, 2**20
 
 
@@ -138,30 +140,21 @@ def _tempered(  # noqa: PLR0917 - one call
     member = label[account] == cluster
     size = np.bincount(label[label >= 0], minlength=clusters)[cluster]
     outside = int((graph.open & (label < 0)).sum())
-    ahead = [_as_much(cluster, column, member) for column in table.T]
-    found = table
+    found = table.copy()
     for _ in range(_LOOKS):
         outsider = (label[account] < 0) & (independent(found) < 2)
-        found = table.copy()
-        for family, column in enumerate(table.T):
-            inside = (ahead[family] - member + 0.5) / (size - member + 1.0)
-            around = (_as_much(cluster, column, outsider) - outsider + 0.5) / (outside + 1.0)
-            found[:, family] = np.clip(np.log(inside / around), least[:, family], column)
+        for family in np.flatnonzero((table > least).any(axis=0)):
+            shown = cluster * _STEPS + np.minimum(table[:, family] * _STEPS_A_NAT, _STEPS - 1).astype(np.int64)
+            inside = (_as_much(shown, member, clusters) - member + 0.5) / (size - member + 1.0)
+            around = (_as_much(shown, outsider, clusters) - outsider + 0.5) / (outside + 1.0)
+            found[:, family] = np.clip(np.log(inside / around), least[:, family], table[:, family])
     return found
 
 
-def _as_much(cluster: Indices, evidence: Floats, counted: Flags) -> Indices:
-    """For each pair, how many of the `counted` ones of its cluster have at least its evidence."""
-    order = np.lexsort((-evidence, cluster))
-    begin = starts(cluster[order])
-    total = np.cumsum(counted[order])
-    before = np.maximum.accumulate(np.where(begin, total - counted[order], 0))
-    # Equals see each other: the count at the last of a run of equals holds for all of them.
-    run = begin | starts(np.round(evidence[order] * _GRAIN).astype(np.int64))
-    last = np.append(np.flatnonzero(run)[1:] - 1, len(order) - 1)[np.cumsum(run) - 1]
-    found = np.zeros(len(order), np.int64)
-    found[order] = (total - before)[last] if len(order) else 0
-    return found
+def _as_much(shown: Indices, counted: Flags, clusters: int) -> Indices:
+    """For each pair, how many of the `counted` ones of its cluster have at least its evidence; `shown` is the cluster and, in steps, the evidence."""
+    each = np.bincount(shown[counted], minlength=clusters * _STEPS).reshape(clusters, _STEPS)
+    return np.asarray(each[:, ::-1].cumsum(axis=1)[:, ::-1].ravel()[shown])
 
 
 def claims(graph: Graph, label: Indices, rules: Rules) -> tuple[Indices, Indices, Floats]:
