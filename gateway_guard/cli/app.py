@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, explain, replay, schema, serve, tune
+from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, explain, power, replay, schema, serve, tune
 
 app = typer.Typer(
     name="gateway-guard",
@@ -22,6 +22,7 @@ replay.register(app)
 explain.register(app)
 calibrate.register(app)
 tune.register(app)
+power.register(app)
 clusters.register(app)
 appeals.register(app)
 acknowledge.register(app)
