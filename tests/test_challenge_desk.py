@@ -97,6 +97,12 @@ def test_a_pass_cannot_be_moved() -> None:
     assert "sweat" not in office.met(token)
 
 
+def test_a_pass_is_for_one_rung_although_two_ask_for_the_same() -> None:
+    ladder = [{"id": ident, "at": at, "do": "challenge", "challenge": "quick"} for ident, at in (("prove", 1), ("again", 2))]
+    office = Office(policy(ladder=ladder))
+    assert office.met(office.redeem(proof(office.ask())).token) == ("prove",)
+
+
 def test_names_cannot_be_cut_elsewhere() -> None:
     """`ab` + `c` is not `a` + `bc`."""
     office = Office()

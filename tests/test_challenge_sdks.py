@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from gateway_guard import GatewayGuard
+from gateway_guard.cli.serve import configured, guarded_proxy
 from gateway_guard.client import ChallengeAuth
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.view import Cluster, Standing, View
@@ -65,6 +66,20 @@ def test_openai_is_served_unaided(tmp_path: Path, library: Any, policy: str) -> 
     headers = [dict(scope["headers"]) for scope in server.scopes if scope["type"] == "http"]
     assert [held[b"authorization"] for held in headers] == [b"Bearer sk-a"] * 4
     assert not any(b"x-gateway-guard-pass" in held for held in headers), "the pass is the guard's business, not the model server's"
+
+
+def test_through_the_proxy_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_GUARD_KEY", KEY.decode())
+    server = ModelServer(model)
+    with served(server) as upstream:
+        front = guarded_proxy(f"http://127.0.0.1:{upstream}", policy_file(tmp_path, LADDER))
+        guard = front._app
+        assert isinstance(guard, GatewayGuard)
+        guard.engine.gate.view = suspects("sk-a")
+        with served(configured(front, log_level="critical")) as port, httpx2.Client(auth=ChallengeAuth()) as http:
+            client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-a", http_client=http, max_retries=0)
+            assert [client.chat.completions.create(model="m", messages=CHATS).choices[0].message.content for _ in range(2)] == ["hi"] * 2
+    assert len(server.bodies) == 2
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])

@@ -19,6 +19,8 @@ from gateway_guard.replay.session import Outputs, Session
 from gateway_guard.replay.stage import set_up
 from gateway_guard.view import EMPTY, Cluster, Standing, View
 from tests.fakes import KEY, ModelServer, answer, call, chat, events, policy_file, start, streamed
+from tests.test_asgi_challenge import a_pass, ask
+from tests.test_challenge_sdks import LADDER, suspects
 
 pytestmark = pytest.mark.anyio
 POLICY = """
@@ -128,4 +130,19 @@ record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}
     replay(tmp_path, tmp_path / "again.jsonl", view, acknowledged_in(tmp_path / "state.sqlite"))
     live = only(tmp_path, "decisions*")
     assert live.count(b'"acknowledged.1"') == 4
+    assert (tmp_path / "again.jsonl").read_bytes() == live
+
+
+async def test_challenges_are_met_by_the_same_requests_in_a_replay(tmp_path: Path) -> None:
+    """One of two suspects shows a pass; nobody computes anything in the replay."""
+    text = LADDER + "record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}\n"
+    guard, view = GatewayGuard(ModelServer(), policy_file(tmp_path, text), key=KEY), suspects("sk-a", "sk-b")
+    guard.engine.gate.view = view
+    shown = await a_pass(guard)
+    for number in range(6):
+        await ask(guard, shown, key=b"sk-a" if number % 2 else b"sk-b")
+    await guard.engine.close()
+    replay(tmp_path, tmp_path / "again.jsonl", view)
+    live = only(tmp_path, "decisions*")
+    assert (live.count(b'"challenge"'), live.count(b'"pass.prove"')) == (4, 3)
     assert (tmp_path / "again.jsonl").read_bytes() == live

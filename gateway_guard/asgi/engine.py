@@ -21,7 +21,7 @@ from gateway_guard.asgi.books import Books
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
-from gateway_guard.asgi.sharing import is_shared, shared_store, terms
+from gateway_guard.asgi.sharing import is_shared, shared_grants, shared_store, terms
 from gateway_guard.assembly import Parts, assemble
 from gateway_guard.challenge.desk import Desk
 from gateway_guard.challenge.grants import MemoryGrants
@@ -57,7 +57,7 @@ class Engine:
         self.shared = self._shared(parts.rules.policy)
         self.gate = Gate(parts.rules, self.shared or MemoryStore(parts.rules.policy.accounts))
         self.intake = parts.intake
-        self._grants = MemoryGrants()
+        self._grants = shared_grants(self.shared, parts.rules.policy.store.timeout) if self.shared is not None else MemoryGrants()
         self.desk = self._desk(parts)
         self.lane = Lane(parts.rules.policy.throttle.release)
         self.counts: Counter[str] = Counter()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from gateway_guard.challenge.grants import MemoryGrants
 from gateway_guard.errors import UsageError
 from gateway_guard.policy.model import Policy, StoreRules
+from gateway_guard.ports import Grants
 from gateway_guard.stores.redis import Link, Naming, SharedStore, Terms
 
 if TYPE_CHECKING:
@@ -32,6 +34,16 @@ def shared_store(policy: Policy, folder: Path, key: bytes, environment: Mapping[
     naming = Naming(rules.prefix, key)
     link = Link(wire(rules, folder, environment), naming, sender=f"{os.getpid()}.{secrets.token_hex(6)}", timeout=rules.timeout, flush=rules.flush)
     return SharedStore(link, terms(policy), cap=policy.accounts, workers=lambda: rules.workers)
+
+
+def shared_grants(shared: SharedStore, timeout: float) -> Grants:
+    """The step-ups that any worker has seen met, on the store's own connection."""
+    from gateway_guard.stores.redis.grants import RedisGrants  # noqa: PLC0415 - an extra
+    from gateway_guard.stores.redis.wire import RedisWire  # noqa: PLC0415
+
+    way = shared.link.wire
+    assert isinstance(way, RedisWire)  # noqa: S101 - for the type checker: `shared_store` made it
+    return RedisGrants(way, shared.link.naming, MemoryGrants(), timeout=timeout)
 
 
 def terms(policy: Policy) -> Terms:

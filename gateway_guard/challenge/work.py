@@ -15,7 +15,7 @@ whole proof. Whoever solves only some of the parts is caught in proportion, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import scrypt, sha256
 from itertools import count
 from typing import Literal, NamedTuple
@@ -65,7 +65,7 @@ def taken_apart(proof: str) -> tuple[str, tuple[int, ...]] | None:
 
 def part_holds(puzzle: Puzzle, part: int, nonce: int) -> bool:
     """Whether one part is solved."""
-    return next(_values(puzzle, part, (nonce,))) * puzzle.work < SPACE
+    return _hash_of(puzzle, part)(b"%x" % nonce) <= _bound(puzzle)
 
 
 def parts_of(seconds: float, algorithm: Algorithm) -> int:
@@ -74,24 +74,31 @@ def parts_of(seconds: float, algorithm: Algorithm) -> int:
 
 
 def _solve_part(puzzle: Puzzle, part: int, stopped: Callable[[], bool]) -> int:
-    look, work = LOOK[puzzle.algorithm], puzzle.work
-    for nonce, value in enumerate(_values(puzzle, part, count())):
-        if value * work < SPACE:
-            return nonce
-        if not nonce % look and stopped():
+    hashed, bound, look = _hash_of(puzzle, part), _bound(puzzle), LOOK[puzzle.algorithm]
+    for start in count(step=look):
+        for nonce in range(start, start + look):
+            if hashed(b"%x" % nonce) <= bound:
+                return nonce
+        if stopped():
             raise Stopped
     raise AssertionError("nonces do not end")
 
 
-def _values(puzzle: Puzzle, part: int, nonces: Iterator[int] | tuple[int, ...]) -> Iterator[int]:
-    """What each nonce makes of a part."""
+def _bound(puzzle: Puzzle) -> bytes:
+    """The highest digest that holds: one whose first eight bytes, times the work, stay below 2^64."""
+    return ((SPACE - 1) // puzzle.work).to_bytes(8) + b"\xff" * 24
+
+
+def _hash_of(puzzle: Puzzle, part: int) -> Callable[[bytes], bytes]:
+    """From a nonce, as it is written, to the part's digest."""
     stem = f"{puzzle.token}:{part}:".encode()
-    if puzzle.algorithm == "sha256":
-        begun = sha256(stem)
-        for nonce in nonces:
-            hashed = begun.copy()
-            hashed.update(b"%x" % nonce)
-            yield int.from_bytes(hashed.digest()[:8])
-    else:
-        for nonce in nonces:
-            yield int.from_bytes(scrypt(stem + b"%x" % nonce, salt=SALT, n=2048, r=8, p=1, dklen=8))
+    if puzzle.algorithm == "scrypt":
+        return lambda nonce: scrypt(stem + nonce, salt=SALT, n=2048, r=8, p=1, dklen=32)
+    begun = sha256(stem)
+
+    def hashed(nonce: bytes) -> bytes:
+        digest = begun.copy()
+        digest.update(nonce)
+        return digest.digest()
+
+    return hashed

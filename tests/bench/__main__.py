@@ -7,7 +7,7 @@ import platform
 
 from rich.console import Console
 
-from tests.bench import events, memory, table, transport
+from tests.bench import challenges, events, memory, table, transport
 
 console = Console(highlight=False)
 machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
@@ -20,3 +20,8 @@ for (name, lanes), spent in transport.compare().items():
 console.print("\nReplay, a second of one core:")
 for name, speed in events.speeds().items():
     console.print(f"  {name:<36} {speed:>8,.0f}")
+console.print("\nChallenges, at the guard (µs of CPU) and at the caller (s of CPU, default effort):")
+for name, spent in challenges.costs().items():
+    console.print(f"  {name:<36} {spent:>8,.0f}")
+for name, spent in challenges.solving().items():
+    console.print(f"  {name:<36} {spent:>8.2f}")
