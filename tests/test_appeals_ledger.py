@@ -143,8 +143,10 @@ def test_files_that_are_none_of_ours_are_refused_in_a_line(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="not a state file"):
         Ledger(path)
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(UsageError, match="cannot be opened"):
+    with pytest.raises(UsageError, match="not a regular file"):
         Ledger(tmp_path / "link")
+    with pytest.raises(UsageError, match="cannot be opened"):
+        Ledger(path / "below")
     newer = tmp_path / "newer.sqlite"
     Ledger(newer).close()
     with sqlite3.connect(newer) as db:

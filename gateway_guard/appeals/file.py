@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from gateway_guard.errors import StoreError, UsageError
@@ -56,18 +57,18 @@ def failed(path: Path, error: sqlite3.Error) -> StoreError:
 
 
 def _prepare(path: Path, *, create: bool) -> None:
+    """Make the file, or judge the one that is there. That one is not opened: closing it again would drop the locks that SQLite holds on it in this process."""
     try:
-        if not create and not path.exists():
-            raise UsageError(f"{path}: there is no state file: the guard makes it when it starts (`state` in the policy)")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would make it readable for all; its journal takes the file's own mode.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if create:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                # SQLite would make it readable for all; its journal takes the file's own mode.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no state file: the guard makes it when it starts (`state` in the policy)") from None
     except OSError as error:
         raise UsageError(f"{path}: the state file cannot be opened ({error.strerror}): name another in the policy's `state`") from None
-    try:
-        mode = os.fstat(descriptor).st_mode
-    finally:
-        os.close(descriptor)
     if not stat.S_ISREG(mode):
         raise UsageError(f"{path}: the state file is not a regular file")
     if mode & 0o077:

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -25,6 +26,7 @@ log = logging.getLogger("gateway_guard")
 TICK = 0.5
 # Accounts whose decisions wait to be written; further ones cannot appeal against what was decided in the same half second.
 WAITING = 20_000
+BATCH = 1000
 
 
 class Audit(Protocol):
@@ -42,6 +44,7 @@ class Keeper:
         self._adopt = adopt
         self._audit = audit
         self._waiting: dict[str, deque[Touched]] = {}
+        self._writing: dict[str, deque[Touched]] = {}
         self._head: tuple[str, int, str] | None = None
         self._noted: tuple[str, int, str] | None = None
         self._lock = threading.Lock()
@@ -64,8 +67,8 @@ class Keeper:
     def find(self, account: str, ident: str) -> Touched | None:
         """A decision about `account`; None when there is none of that id, and when it is somebody else's: the two are not told apart."""
         with self._lock:
-            waiting = [one for one in self._waiting.get(account, ()) if one.id == ident]
-        found = waiting[0] if waiting else self.ledger.decision(ident)
+            waiting = [*self._writing.get(account, ()), *self._waiting.get(account, ())]
+        found = next((one for one in waiting if one.id == ident), None) or self.ledger.decision(ident)
         return found if found is not None and found.account == account else None
 
     def reached(self, file: str, entry: int, seal: str) -> None:
@@ -91,9 +94,10 @@ class Keeper:
             return
         self._closing = True
         self._wake.set()
-        if self._thread is not None:
+        if self._thread is None:
+            self._finish()
+        else:
             self._thread.join(timeout)
-        self._turn()
 
     def close(self) -> None:
         """Note how far the audit log goes in the end, and let go of the file."""
@@ -108,30 +112,30 @@ class Keeper:
         while not self._closing:
             self._wake.wait(TICK)
             self._turn()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._turn()
+        while (self._writing or self._waiting) and not self._troubled:
+            self._turn()
 
     def _turn(self) -> None:
-        try:
-            self._keep()
-            self._take_up()
-            self._hand_over()
-            self._note_head()
-            self._troubled = False
-        except (StoreError, OSError) as error:
-            if not self._troubled:
-                log.error("the state file cannot be used, what is known of it stays in force: %s", error)
-            self._troubled = True
+        # What operators did comes first: a flood of refusals must not hold it up.
+        trouble = [error for step in (self._take_up, self._hand_over, self._keep, self._note_head) if (error := _tried(step)) is not None]
+        if trouble and not self._troubled:
+            log.error("the state file cannot be used, what is known of it stays in force: %s", trouble[0])
+        self._troubled = bool(trouble)
 
     def _keep(self) -> None:
-        with self._lock:
-            waiting = [one for account in self._waiting.values() for one in account]
-        if not waiting:
-            return
-        self.ledger.remember(waiting, self._clock())
-        kept = {one.id for one in waiting}
-        with self._lock:
-            # Found in one place or the other at every moment.
-            rest = {account: deque((one for one in held if one.id not in kept), maxlen=EACH) for account, held in self._waiting.items()}
-            self._waiting = {account: held for account, held in rest.items() if held}
+        if not self._writing:
+            # One assignment each, so that no request waits for the disk; what cannot be written is tried again before anything newer.
+            with self._lock:
+                self._writing, self._waiting = self._waiting, {}
+        batch = list(islice(self._writing, BATCH))
+        if batch:
+            self.ledger.remember([one for account in batch for one in self._writing[account]], self._clock())
+        for account in batch:
+            del self._writing[account]
 
     def _take_up(self) -> None:
         if self.ledger.changed():
@@ -150,3 +154,11 @@ class Keeper:
         if head is not None and head != self._noted:
             self.ledger.reached(*head)
             self._noted = head
+
+
+def _tried(step: Callable[[], None]) -> Exception | None:
+    try:
+        step()
+    except (StoreError, OSError) as error:
+        return error
+    return None
