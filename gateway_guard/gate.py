@@ -19,8 +19,8 @@ from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.facts import STATES, RequestFacts, Usage
+from gateway_guard.policy.acknowledged import NOBODY, relieved
 from gateway_guard.policy.acknowledged import NOTHING as NOTHING_ACKNOWLEDGED
-from gateway_guard.policy.acknowledged import relieved
 from gateway_guard.policy.judge import Rulebook, Score, action_of
 from gateway_guard.policy.model import Rung
 from gateway_guard.ports import Store
@@ -44,32 +44,37 @@ class Spending(NamedTuple):
 
 
 class Gate:
-    """Decides and settles. `rules`, `view` and `acknowledged` may be assigned at any time."""
+    """Decides and settles. `rules`, `view`, `acknowledged` and `suspended` may be assigned at any time."""
 
     def __init__(self, rules: Rulebook, store: Store, view: View = EMPTY) -> None:
         self.rules = rules
         self.store = store
         self.view = view
         self.acknowledged = NOTHING_ACKNOWLEDGED
+        self.suspended = NOBODY
 
     async def decide(self, facts: RequestFacts) -> Decision:
         """The decision about one request; what it reserves is held until `settle`, or until it expires."""
         rules, view = self.rules, self.view
         account = facts.identity.account
         standing = view.standings.get(account)
-        relief = None
+        within, relief = standing.cluster if standing is not None else "", None
         if self.acknowledged.any:
-            relief = self.acknowledged.relief(facts.identity, standing.cluster if standing is not None else "", facts.at)
+            relief = self.acknowledged.relief(facts.identity, within, facts.at)
             if relief is not None and standing is not None:
                 standing = relieved(standing, relief)
         cluster = view.clusters.get(standing.cluster) if standing is not None and standing.cluster else None
         score = rules.score(facts, standing, view, relief)
         exempt = rules.exemption(facts.identity, facts.at) if rules.exempting else ""
+        if self.suspended.any and not exempt:
+            orders = self.suspended.about(facts.identity, within, facts.at)
+            if orders:
+                return self._refuse(facts, score, None, f"suspended.{orders[0].number}", cluster)
         rung = score.rung if rules.enforcing or score.rung is None else score.would
         if rung is not None and rung.mode == "enforce" and not exempt and _does(rung, facts) in REFUSES:
-            return self._refuse(facts, score, rung, cluster)
+            return self._refuse(facts, score, rung, f"rung.{rung.id}", cluster)
         if facts.state in rules.refused_states and not exempt:
-            return self._refuse(facts, score, None, cluster)
+            return self._refuse(facts, score, None, f"state.{STATES[facts.state]}", cluster)
         scale = rung.scale if rung is not None and rung.mode == "enforce" else 1.0
         # Trust is for those of whom nothing is known: a member of a cluster that harvests is back at its beginning.
         clean = standing is None or standing.harvest <= 0.0 or not view.calibrated
@@ -123,10 +128,9 @@ class Gate:
         rules = self.rules
         return self.store.spend(charges, facts.at, patience=rules.patience, hold=facts.id, until=facts.at + rules.expires)
 
-    def _refuse(self, facts: RequestFacts, score: Score, rung: Rung | None, cluster: Cluster | None) -> Decision:
-        """By the rung, or without one for the state that came along."""
+    def _refuse(self, facts: RequestFacts, score: Score, rung: Rung | None, reason: str, cluster: Cluster | None) -> Decision:
+        """By a rung; or without one for the state that came along, or by an operator's hand."""
         action = action_of(rung) if rung is not None else Action.DENY
-        reason = f"rung.{rung.id}" if rung is not None else f"state.{STATES[facts.state]}"
         enforcing = self.rules.enforcing
         return Decision(
             id=facts.id,

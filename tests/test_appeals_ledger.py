@@ -171,7 +171,7 @@ def test_a_locked_file_is_an_error_that_can_be_tried_again(tmp_path: Path, monke
 
 def test_a_keeper_takes_up_what_other_processes_write(tmp_path: Path) -> None:
     adopted: list[Acknowledged] = []
-    keeper = Keeper(Ledger(tmp_path / "state.sqlite"), lambda: AT, adopted.append)
+    keeper = Keeper(Ledger(tmp_path / "state.sqlite"), lambda: AT, lambda acknowledged, suspended: adopted.append(acknowledged))
     assert [bool(one) for one in adopted] == [False]
     other = Ledger(tmp_path / "state.sqlite")
     other.acknowledge(GIVEN, AT, "op")
@@ -182,7 +182,7 @@ def test_a_keeper_takes_up_what_other_processes_write(tmp_path: Path) -> None:
 
 
 def test_a_decision_is_found_before_and_after_it_is_written_by_its_account_alone(tmp_path: Path) -> None:
-    keeper = Keeper(Ledger(tmp_path / "state.sqlite"), lambda: AT, lambda acknowledged: None)
+    keeper = Keeper(Ledger(tmp_path / "state.sqlite"), lambda: AT, lambda acknowledged, suspended: None)
     keeper.touched(touched(1))
     assert (keeper.find("a" * 20, "d1"), keeper.find("b" * 20, "d1")) == (touched(1), None)
     keeper.start()
@@ -195,7 +195,7 @@ def test_a_decision_is_found_before_and_after_it_is_written_by_its_account_alone
 def test_decisions_wait_for_a_file_that_fails_within_their_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr("gateway_guard.appeals.keeper.WAITING", 2)
     monkeypatch.setattr("gateway_guard.appeals.keeper.TICK", 0.001)
-    keeper = Keeper(Ledger(tmp_path / "state.sqlite"), lambda: AT, lambda acknowledged: None)
+    keeper = Keeper(Ledger(tmp_path / "state.sqlite"), lambda: AT, lambda acknowledged, suspended: None)
     keeper.ledger.close()
     for number in range(3):
         keeper.touched(touched(number, f"{number}" * 20))

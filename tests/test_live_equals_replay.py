@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 from gateway_guard import GatewayGuard
 from gateway_guard.appeals.ledger import LEAD, Ledger
 from gateway_guard.asgi.clock import Clock
-from gateway_guard.cli.state import acknowledged_in
+from gateway_guard.cli.state import heed
 from gateway_guard.identity.pseudonyms import Pseudonyms
-from gateway_guard.policy.acknowledged import NOTHING, Acknowledged, Acknowledgement
+from gateway_guard.policy.acknowledged import Acknowledgement, Suspension
 from gateway_guard.replay.session import Outputs, Session
 from gateway_guard.replay.stage import set_up
 from gateway_guard.view import EMPTY, Cluster, Standing, View
@@ -94,10 +94,11 @@ def only(folder: Path, pattern: str) -> bytes:
     return path.read_bytes()
 
 
-def replay(folder: Path, out: Path, view: View = EMPTY, acknowledged: Acknowledged = NOTHING) -> None:
+def replay(folder: Path, out: Path, view: View = EMPTY, state: Path | None = None) -> None:
     (traffic,) = folder.glob("exchanges*")
     stage = set_up(str(traffic), folder / "policy.yaml", KEY)
-    stage.gate.view, stage.gate.acknowledged = view, acknowledged
+    stage.gate.view = view
+    heed(stage.gate, state)
     Session(stage).run(Outputs(decisions=str(out)), lambda: None)
 
 
@@ -115,6 +116,7 @@ record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}
     ledger = Ledger(tmp_path / "state.sqlite")
     ledger.acknowledge(Acknowledgement(0, "account", "alice", (alice,), ("content", "network"), "known", start + 5, start + 60), start, "op")
     ledger.withdraw(1, start + 9 - LEAD, by="op", reason="over")
+    ledger.suspend(Suspension(0, "account", "alice", (alice,), "resold", start + 22, start + 24), start, "op")
     ledger.close()
     standing = Standing("c-1", start - 9 * 3600, 4.0, 4.0, ("content", "network"), (3.0, 3.0), start - 10)
     view = View(1, start, {alice: standing}, {"c-1": Cluster("c-1", 3)}, "known")
@@ -126,10 +128,10 @@ record: {decisions: decisions.jsonl, exchanges: exchanges.jsonl.zst}
         now[0] = float(second)
         got.append((await call(guard).run()).status)
     await guard.engine.close()
-    assert got == [403] * 5 + [200] * 4 + [403] * 11 + [200] * 5
-    replay(tmp_path, tmp_path / "again.jsonl", view, acknowledged_in(tmp_path / "state.sqlite"))
+    assert got == [403] * 5 + [200] * 4 + [403] * 11 + [200] * 2 + [403] * 2 + [200]
+    replay(tmp_path, tmp_path / "again.jsonl", view, tmp_path / "state.sqlite")
     live = only(tmp_path, "decisions*")
-    assert live.count(b'"acknowledged.1"') == 4
+    assert (live.count(b'"acknowledged.1"'), live.count(b'"suspended.1"')) == (4, 2)
     assert (tmp_path / "again.jsonl").read_bytes() == live
 
 

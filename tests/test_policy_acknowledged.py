@@ -10,7 +10,7 @@ from msgspec import structs
 from gateway_guard.decision import Action
 from gateway_guard.evidence import Family
 from gateway_guard.gate import Gate
-from gateway_guard.policy.acknowledged import Acknowledged, Acknowledgement, Kind, Relief, families_named, relieved
+from gateway_guard.policy.acknowledged import Acknowledged, Acknowledgement, Kind, Relief, Suspended, Suspension, families_named, relieved
 from gateway_guard.view import Cluster, Standing, View
 from tests.test_gate import ALICE, NOON, decide, facts, gate
 
@@ -92,3 +92,29 @@ def test_families_that_are_none(text: str) -> None:
 
 def test_families_are_named_once_in_their_order() -> None:
     assert families_named("network, content,network") == ("content", "network")
+
+
+def order(kind: Kind = "account", subject: str = ALICE.account) -> Suspended:
+    return Suspended([Suspension(3, kind, "name", (subject,), "resold", NOON, NOON + 60)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "served"), [("account", ALICE.account, False), ("org", ALICE.org, False), ("cluster", "c-1", False), ("cluster", "c-2", True)]
+)
+def test_an_operator_denies_by_hand_until_a_date(kind: Kind, subject: str, served: bool) -> None:
+    """Also somebody whose evidence is acknowledged: the order is newer than any reason not to have given it."""
+    guard = guarded(given(*FAMILIES))
+    guard.suspended = order(kind, subject)
+    decision = decide(guard, facts())
+    assert (decision.served, decision.action is Action.DENY, decision.reasons[0]) == (served, not served, "acknowledged.7" if served else "suspended.3")
+    assert decide(guard, facts(1, at=NOON + 60)).served
+
+
+def test_a_suspension_is_only_recorded_in_shadow_and_spares_the_exempt() -> None:
+    shadow = gate(mode="shadow")
+    shadow.suspended = order()
+    decision = decide(shadow, facts())
+    assert (decision.served, decision.would, decision.enforced) == (True, Action.DENY, False)
+    exempt = gate(exemptions=[{"id": "lab", "accounts": [ALICE.account], "until": "2099-01-01", "reason": "agreed"}])
+    exempt.suspended = order()
+    assert decide(exempt, facts()).served

@@ -34,6 +34,11 @@ STEPS = (
     """
     CREATE TABLE views (one INTEGER PRIMARY KEY CHECK (one = 1), body BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE suspensions (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, until REAL NOT NULL, withdrawn REAL, body TEXT NOT NULL
+    );
+    """,
 )
 
 

@@ -18,7 +18,7 @@ import msgspec
 from gateway_guard.appeals.ledger import EACH, Ledger
 from gateway_guard.appeals.values import Act, Touched
 from gateway_guard.errors import StoreError
-from gateway_guard.policy.acknowledged import Acknowledged
+from gateway_guard.policy.acknowledged import Acknowledged, Suspended
 from gateway_guard.view import View
 
 log = logging.getLogger("gateway_guard")
@@ -36,9 +36,9 @@ class Audit(Protocol):
 
 
 class Keeper:
-    """`adopt` is given the acknowledgements whenever they have changed."""
+    """`adopt` is given what operators say whenever that has changed."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float], adopt: Callable[[Acknowledged], None], audit: Audit | None = None) -> None:
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], adopt: Callable[[Acknowledged, Suspended], None], audit: Audit | None = None) -> None:
         self.ledger = ledger
         self._clock = clock
         self._adopt = adopt
@@ -139,7 +139,7 @@ class Keeper:
 
     def _take_up(self) -> None:
         if self.ledger.changed():
-            self._adopt(Acknowledged(self.ledger.acknowledgements()))
+            self._adopt(Acknowledged(self.ledger.acknowledgements()), Suspended(self.ledger.suspensions()))
 
     def _hand_over(self) -> None:
         if self._audit is not None:

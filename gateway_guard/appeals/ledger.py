@@ -16,7 +16,7 @@ from msgspec import structs
 from gateway_guard.appeals.file import failed, opened
 from gateway_guard.appeals.values import Act, Appeal, Status, Touched
 from gateway_guard.errors import UsageError
-from gateway_guard.policy.acknowledged import Acknowledgement
+from gateway_guard.policy.acknowledged import Acknowledgement, Suspension
 from gateway_guard.view import EMPTY, View
 
 P = ParamSpec("P")
@@ -29,6 +29,7 @@ KEEP = 30 * 86400.0
 # What an operator does holds from so many seconds on: every process has taken it up by then, and a replay knows which requests came before it.
 LEAD = 1.0
 _TOUCHED = msgspec.json.Decoder(Touched)
+_SUSPENSION = msgspec.json.Decoder(Suspension)
 _VIEW = msgspec.msgpack.Decoder(View)
 _APPEAL = msgspec.json.Decoder(Appeal)
 _ACKNOWLEDGEMENT = msgspec.json.Decoder(Acknowledgement)
@@ -157,6 +158,33 @@ class Ledger:
             return structs.replace(_acknowledgement(*row), withdrawn=at + LEAD)
 
     @_safe
+    def suspend(self, order: Suspension, at: float, by: str) -> Suspension:
+        """Keep a suspension; it gets its number."""
+        with self._transaction():
+            values = (order.until, _text(structs.replace(order, withdrawn=0.0)))
+            number = int(self._db.execute("INSERT INTO suspensions (until, body) VALUES (?, ?)", values).lastrowid or 0)
+            body = {"suspension": number, order.kind: order.name, "subjects": order.subjects, "until": order.until}
+            self._act(at, "suspended", **body, by=by, reason=order.reason)
+            return structs.replace(order, number=number)
+
+    @_safe
+    def suspensions(self) -> list[Suspension]:
+        """All that were ever ordered, in order."""
+        rows = self._db.execute("SELECT number, withdrawn, body FROM suspensions ORDER BY number")
+        return [_suspension(*row) for row in rows]
+
+    @_safe
+    def lift(self, number: int, at: float, *, by: str, reason: str) -> Suspension:
+        """End a suspension. UsageError when there is none in force."""
+        with self._transaction():
+            row = self._db.execute("SELECT number, withdrawn, body FROM suspensions WHERE number = ?", (number,)).fetchone()
+            if row is None or row[1] is not None:
+                raise UsageError(f"there is no suspension {number} in force: `gateway-guard suspensions` shows them")
+            self._db.execute("UPDATE suspensions SET withdrawn = ? WHERE number = ?", (at + LEAD, number))
+            self._act(at, "suspension.lifted", suspension=number, by=by, reason=reason)
+            return structs.replace(_suspension(*row), withdrawn=at + LEAD)
+
+    @_safe
     def hand_over(self, take: Callable[[Sequence[Act]], None]) -> int:
         """Give `take` the acts that no process has taken yet; how many. When it raises, they are given again: at least once, in order."""
         if self._db.execute("SELECT 1 FROM acts WHERE written = 0 LIMIT 1").fetchone() is None:
@@ -216,6 +244,10 @@ class Ledger:
 
 def _acknowledgement(number: int, withdrawn: float | None, body: str) -> Acknowledgement:
     return structs.replace(_ACKNOWLEDGEMENT.decode(body), number=number, withdrawn=math.inf if withdrawn is None else withdrawn)
+
+
+def _suspension(number: int, withdrawn: float | None, body: str) -> Suspension:
+    return structs.replace(_SUSPENSION.decode(body), number=number, withdrawn=math.inf if withdrawn is None else withdrawn)
 
 
 def _text(value: msgspec.Struct) -> str:

@@ -14,7 +14,7 @@ from gateway_guard.appeals.values import Touched
 from gateway_guard.asgi.actions import Actions
 from gateway_guard.decision import Action, Decision
 from gateway_guard.gate import Gate
-from gateway_guard.policy.acknowledged import Acknowledged
+from gateway_guard.policy.acknowledged import Acknowledged, Suspended
 from gateway_guard.policy.model import Policy
 from gateway_guard.trace.audit import AuditLog
 from gateway_guard.view import EMPTY, View
@@ -90,8 +90,8 @@ class Books:
         families = standing.families if standing is not None and decision.cluster else ()
         return Touched(decision.id, decision.account, decision.at, decision.action.label, decision.rung, decision.cluster, families, decision.reasons)
 
-    def _adopt(self, acknowledged: Acknowledged) -> None:
-        self._gate.acknowledged = acknowledged
+    def _adopt(self, acknowledged: Acknowledged, suspended: Suspended) -> None:
+        self._gate.acknowledged, self._gate.suspended = acknowledged, suspended
 
     def _written(self, file: str, entry: int, seal: str) -> None:
         if self.keeper is not None:

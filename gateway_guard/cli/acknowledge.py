@@ -1,4 +1,7 @@
-"""`gateway-guard acknowledge`, `acknowledgements`, `withdraw`: evidence that is known and not held against somebody."""
+"""`gateway-guard acknowledge`, `acknowledgements`, `withdraw`: evidence that is known and not held against somebody.
+
+And `suspend`, `suspensions`, `lift`: an operator's own denial.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway_guard.cli.state import AsJson, PolicyFile, Reason, Until, checked_reason, end_of, now, open_ledger, read_key, read_policy, when, who
+from gateway_guard.cli.state import AsJson, PolicyFile, Reason, Until, checked_reason, end_of, lead, now, open_ledger, read_key, read_policy, when, who
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway_guard.identity.pseudonyms import Pseudonyms
-    from gateway_guard.policy.acknowledged import Acknowledgement, Kind
+    from gateway_guard.policy.acknowledged import Acknowledgement, Kind, Suspension
 
 CLUSTER = re.compile(r"c-[0-9a-f]{12}")
 HASHED = re.compile(r"[0-9a-f]{20}")
+
+Subject = Annotated[str, typer.Argument(metavar="ACCOUNT|CLUSTER|ORG", help="An account (name, key or hash), a cluster's id, or with --org a name.")]
+IsOrg = Annotated[bool, typer.Option("--org", help="It is an organisation.")]
+Every = Annotated[bool, typer.Option("--all", help="Also those past or withdrawn.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,14 +33,17 @@ def register(app: typer.Typer) -> None:
     app.command()(acknowledge)
     app.command()(acknowledgements)
     app.command()(withdraw)
+    app.command()(suspend)
+    app.command()(suspensions)
+    app.command()(lift)
 
 
 def acknowledge(
-    subject: Annotated[str, typer.Argument(metavar="ACCOUNT|CLUSTER|ORG", help="An account (name, key or hash), a cluster's id, or with --org a name.")],
+    subject: Subject,
     policy: PolicyFile,
     reason: Reason,
     until: Until,
-    org: Annotated[bool, typer.Option("--org", help="It is an organisation.")] = False,
+    org: IsOrg = False,
     families: Annotated[str, typer.Option(help="Kinds of evidence, such as content,network.")] = "content,conversation,rhythm,network,client,identity",
 ) -> None:
     """Acknowledge evidence: it is explained, and is not held against an account, a cluster or an organisation until a day.
@@ -39,8 +51,7 @@ def acknowledge(
     However much more evidence of these kinds comes, it counts for nothing there; evidence of another kind counts as before. The running guard knows within
     a second or so. Whoever joins an acknowledged cluster is acknowledged with it.
     """
-    from gateway_guard.appeals.ledger import LEAD  # noqa: PLC0415 - help must not wait for all of this
-    from gateway_guard.policy.acknowledged import Acknowledgement, families_named  # noqa: PLC0415
+    from gateway_guard.policy.acknowledged import Acknowledgement, families_named  # noqa: PLC0415 - help must not wait for all of this
 
     try:
         kinds = families_named(families)
@@ -48,32 +59,44 @@ def acknowledge(
         raise UsageError(f"--families: {error}") from None
     kind, name, subjects = named(subject, policy, org=org)
     at = now()
-    given = Acknowledgement(0, kind, name, subjects, kinds, checked_reason(reason), at + LEAD, end_of(until))
+    given = Acknowledgement(0, kind, name, subjects, kinds, checked_reason(reason), at + lead(), end_of(until))
     kept = open_ledger(policy).acknowledge(given, at, who())
     typer.echo(f"acknowledged as {kept.number}: {', '.join(kinds)} evidence does not count for {kind} {name} until {when(kept.until)}")
 
 
-def acknowledgements(
-    policy: PolicyFile, every: Annotated[bool, typer.Option("--all", help="Also those past or withdrawn.")] = False, as_json: AsJson = False
-) -> None:
+def acknowledgements(policy: PolicyFile, every: Every = False, as_json: AsJson = False) -> None:
     """List what is acknowledged."""
-    import msgspec  # noqa: PLC0415
-
-    at = now()
-    found = [one for one in open_ledger(policy).acknowledgements() if every or at < min(one.until, one.withdrawn)]
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-        return
-    for one in found:
-        typer.echo(line(one, at))
-    if not found:
-        typer.echo("nothing is acknowledged")
+    _listed(open_ledger(policy).acknowledgements(), "nothing is acknowledged", every=every, as_json=as_json)
 
 
 def withdraw(number: Annotated[int, typer.Argument(help="The acknowledgement's number.")], policy: PolicyFile, reason: Reason) -> None:
     """Take an acknowledgement back: its evidence counts again."""
     taken = open_ledger(policy).withdraw(number, now(), by=who(), reason=checked_reason(reason))
     typer.echo(f"withdrawn {number}: evidence counts again for {taken.kind} {taken.name}")
+
+
+def suspend(subject: Subject, policy: PolicyFile, reason: Reason, until: Until, org: IsOrg = False) -> None:
+    """Deny an account, a cluster or an organisation by hand, until a day. It needs no evidence, can be appealed against, and is for the rare case.
+
+    The running guard knows within a second or so. Policies in shadow only record it, and exemptions come first.
+    """
+    from gateway_guard.policy.acknowledged import Suspension  # noqa: PLC0415
+
+    kind, name, subjects = named(subject, policy, org=org)
+    at, ledger = now(), open_ledger(policy)
+    kept = ledger.suspend(Suspension(0, kind, name, subjects, checked_reason(reason), at + lead(), end_of(until)), at, who())
+    typer.echo(f"suspended as {kept.number}: {kind} {name} is denied until {when(kept.until)}")
+
+
+def suspensions(policy: PolicyFile, every: Every = False, as_json: AsJson = False) -> None:
+    """List who is suspended by hand."""
+    _listed(open_ledger(policy).suspensions(), "nobody is suspended", every=every, as_json=as_json)
+
+
+def lift(number: Annotated[int, typer.Argument(help="The suspension's number.")], policy: PolicyFile, reason: Reason) -> None:
+    """End a suspension before its day."""
+    lifted = open_ledger(policy).lift(number, now(), by=who(), reason=checked_reason(reason))
+    typer.echo(f"lifted {number}: {lifted.kind} {lifted.name} is served again")
 
 
 def named(subject: str, policy: Path, *, org: bool) -> tuple[Kind, str, tuple[str, ...]]:
@@ -102,8 +125,23 @@ def _account(subject: str, policy: Path, hashes: Pseudonyms) -> tuple[Kind, str,
     return "account", directory.name(found.account), (found.account,)
 
 
-def line(one: Acknowledgement, at: float) -> str:
-    """One acknowledgement for the terminal."""
+def _listed(found: Sequence[Acknowledgement | Suspension], nothing: str, *, every: bool, as_json: bool) -> None:
+    import msgspec  # noqa: PLC0415
+
+    at = now()
+    shown = [one for one in found if every or at < min(one.until, one.withdrawn)]
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+        return
+    for one in shown:
+        typer.echo(line(one, at))
+    if not shown:
+        typer.echo(nothing)
+
+
+def line(one: Acknowledgement | Suspension, at: float) -> str:
+    """One of them for the terminal."""
     state = "withdrawn" if one.withdrawn <= at else "past" if one.until <= at else f"until {when(one.until)}"
-    appeal = f" (appeal {one.appeal})" if one.appeal else ""
-    return f"{one.number}  {one.kind} {one.name}  {', '.join(one.families)}  {state}  {one.reason}{appeal}"
+    families = f"  {', '.join(families)}" if (families := getattr(one, "families", ())) else ""
+    appeal = f" (appeal {found})" if (found := getattr(one, "appeal", "")) else ""
+    return f"{one.number}  {one.kind} {one.name}{families}  {state}  {one.reason}{appeal}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway_guard.cli.state import AsJson, PolicyFile, Reason, Until, checked_reason, end_of, now, open_ledger, read_policy, when, who
+from gateway_guard.cli.state import AsJson, PolicyFile, Reason, Until, checked_reason, end_of, lead, now, open_ledger, read_policy, when, who
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ def release(ident: Ident, policy: PolicyFile, reason: Reason, until: Until = "")
 
     Within a second or so the running guard knows. Evidence of another kind counts as before. The answer reaches the account with the reason given here.
     """
-    from gateway_guard.appeals.ledger import LEAD  # noqa: PLC0415
     from gateway_guard.policy.acknowledged import Acknowledgement, families_named  # noqa: PLC0415
 
     answer, end = checked_reason(reason), end_of(until, days=RELEASED_DAYS)
@@ -69,13 +68,17 @@ def release(ident: Ident, policy: PolicyFile, reason: Reason, until: Until = "")
     if found is None:
         raise UsageError(f"there is no appeal {ident}: `gateway-guard appeals list` shows them")
     decision = found.decision
+    if any(reason.startswith("suspended.") for reason in decision.reasons):
+        raise UsageError(
+            f"appeal {found.id} is about an operator's own order ({decision.reasons[0]}): end that with `gateway-guard lift`, and answer with `confirm`"
+        )
     if not decision.families:
         raise UsageError(
             f"appeal {found.id} is about a quota of the account's own ({', '.join(decision.reasons)}), and no evidence that could be acknowledged: "
             "give the account another plan or an exemption in the policy, and answer with `confirm`"
         )
     families = families_named(",".join(decision.families))
-    relief = Acknowledgement(0, "account", decision.account, (decision.account,), families, answer, at + LEAD, end, appeal=found.id)
+    relief = Acknowledgement(0, "account", decision.account, (decision.account,), families, answer, at + lead(), end, appeal=found.id)
     released = ledger.answer(ident, "released", at, by=who(), answer=answer, relief=relief)
     typer.echo(f"released {released.id}: {', '.join(families)} evidence does not count for account {decision.account} until {when(end)}")
 

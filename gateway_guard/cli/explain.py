@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway_guard.cli.replay import console, open_stage
-from gateway_guard.cli.state import StateFile, acknowledged_in
+from gateway_guard.cli.state import StateFile, heed
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def explain(
     if sum(map(bool, (ident, account, cluster))) != 1:
         raise UsageError("give one of --id, --account and --cluster")
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=True)
-    stage.gate.acknowledged = acknowledged_in(state)
+    heed(stage.gate, state)
     if ident:
         decision = decisions.explain(stage, ident)
         _show(msgspec.json.encode(decision), decisions.page(decision), as_json=as_json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway_guard.cli.state import StateFile, acknowledged_in
+from gateway_guard.cli.state import StateFile, heed
 from gateway_guard.errors import GuardError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def replay(
     _check_places(traffic, decisions, *reports, trace)
     known = _labels(labels)
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved))
-    stage.gate.acknowledged = acknowledged_in(state)
+    heed(stage.gate, state)
     _play(stage, decisions, reports, trace, known)
 
 

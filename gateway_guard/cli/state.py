@@ -15,13 +15,13 @@ from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
     from gateway_guard.appeals.ledger import Ledger
-    from gateway_guard.policy.acknowledged import Acknowledged
+    from gateway_guard.gate import Gate
     from gateway_guard.policy.model import Policy
 
 PolicyFile = Annotated[Path, typer.Option("--policy", envvar="GATEWAY_GUARD_POLICY", help="The policy file, whose `state` it is.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why, for whoever reads the audit log.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Until the end of this day (UTC), such as 2027-03-31.", show_default=False)]
-StateFile = Annotated[Path | None, typer.Option("--state", help="A state file: what it acknowledges counts, at its times.", show_default=False)]
+StateFile = Annotated[Path | None, typer.Option("--state", help="A state file: what operators say in it counts, at its times.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 REASON_LEAST, REASON_MOST = 3, 1000
 LONGEST = 400  # days
@@ -37,12 +37,14 @@ def open_ledger(policy: Path) -> Ledger:
     return Ledger(policy.parent / state, create=False)
 
 
-def acknowledged_in(state: Path | None) -> Acknowledged:
-    """What a state file says is acknowledged; without one, nothing."""
+def heed(gate: Gate, state: Path | None) -> None:
+    """Let a gate know what operators say in a state file, if there is one."""
     from gateway_guard.appeals.ledger import Ledger  # noqa: PLC0415
-    from gateway_guard.policy.acknowledged import NOTHING, Acknowledged  # noqa: PLC0415
+    from gateway_guard.policy.acknowledged import Acknowledged, Suspended  # noqa: PLC0415
 
-    return Acknowledged(Ledger(state, create=False).acknowledgements()) if state is not None else NOTHING
+    if state is not None:
+        ledger = Ledger(state, create=False)
+        gate.acknowledged, gate.suspended = Acknowledged(ledger.acknowledgements()), Suspended(ledger.suspensions())
 
 
 def read_policy(path: Path) -> Policy:
@@ -63,6 +65,13 @@ def read_key(policy: Path) -> bytes:
 def now() -> float:
     """The time."""
     return time.time()
+
+
+def lead() -> float:
+    """Seconds until what is done now holds."""
+    from gateway_guard.appeals.ledger import LEAD  # noqa: PLC0415
+
+    return LEAD
 
 
 def who() -> str:

@@ -3,13 +3,15 @@
 An acknowledgement is given for kinds of evidence (families). While it holds, what these families say of its subject counts for nothing, however
 much more of it there comes; evidence of another kind counts as before. All of its times are data, so a replay with the same acknowledgements
 decides as the live guard did.
+
+The other word that operators have is the suspension: a denial by hand, which needs no evidence and ends at its date as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import structs
@@ -44,6 +46,38 @@ class Acknowledgement(msgspec.Struct, frozen=True):
         return self.begins <= at < min(self.until, self.withdrawn)
 
 
+class Suspension(msgspec.Struct, frozen=True):
+    """An operator's own denial of an account, a cluster or an organisation; fields as of an acknowledgement."""
+
+    number: int
+    kind: Kind
+    name: str
+    subjects: tuple[str, ...]
+    reason: str
+    begins: float
+    until: float
+    withdrawn: float = math.inf
+
+    def holds(self, at: float) -> bool:
+        """Whether it is in force."""
+        return self.begins <= at < min(self.until, self.withdrawn)
+
+
+class Word(Protocol):
+    """What a table needs of either."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def subjects(self) -> tuple[str, ...]: ...
+    def holds(self, at: float) -> bool:
+        """Whether it is in force."""
+        ...
+
+
+W = TypeVar("W", bound=Word)
+
+
 class Relief(msgspec.Struct, frozen=True):
     """What an acknowledgement does for one request: `families` that are not counted, `numbers` of the acknowledgements."""
 
@@ -51,11 +85,11 @@ class Relief(msgspec.Struct, frozen=True):
     numbers: tuple[int, ...]
 
 
-class Acknowledged:
-    """Acknowledgements, to be looked up in constant time. Immutable. `any`: there are some; false as a whole when not."""
+class Table(Generic[W]):
+    """Operators' words about accounts, clusters and organisations, looked up in constant time. Immutable. `any`: there are some; false as a whole when not."""
 
-    def __init__(self, given: Iterable[Acknowledgement] = ()) -> None:
-        self._of: dict[tuple[str, str], tuple[Acknowledgement, ...]] = {}
+    def __init__(self, given: Iterable[W] = ()) -> None:
+        self._of: dict[tuple[str, str], tuple[W, ...]] = {}
         for one in given:
             for subject in one.subjects:
                 self._of[one.kind, subject] = (*self._of.get((one.kind, subject), ()), one)
@@ -65,15 +99,27 @@ class Acknowledged:
     def __bool__(self) -> bool:
         return self.any
 
-    def given(self, kind: Kind, subject: str, at: float) -> tuple[Acknowledgement, ...]:
-        """What is acknowledged of a subject at a time."""
+    def given(self, kind: Kind, subject: str, at: float) -> tuple[W, ...]:
+        """What holds for a subject at a time."""
         return tuple(one for one in self._of.get((kind, subject), ()) if one.holds(at))
 
+    def about(self, identity: Identity, cluster: str, at: float) -> list[W]:
+        """What holds for a caller: for its account, its organisation, its cluster."""
+        orgs = self.given("org", identity.org, at) if identity.org else ()
+        clusters = self.given("cluster", cluster, at) if cluster else ()
+        return [*self.given("account", identity.account, at), *orgs, *clusters]
+
+
+class Suspended(Table[Suspension]):
+    """Whom operators deny by hand."""
+
+
+class Acknowledged(Table[Acknowledgement]):
+    """What operators have acknowledged."""
+
     def relief(self, identity: Identity, cluster: str, at: float) -> Relief | None:
-        """What holds for this caller now, None when nothing does."""
-        found = [*self.given("account", identity.account, at)]
-        found += self.given("org", identity.org, at) if identity.org else ()
-        found += self.given("cluster", cluster, at) if cluster else ()
+        """What is not counted for this caller now, None when there is no such thing."""
+        found = self.about(identity, cluster, at)
         if not found:
             return None
         return Relief(frozenset(family for one in found for family in one.families), tuple(sorted({one.number for one in found})))
@@ -112,3 +158,4 @@ def families_named(text: str) -> tuple[Family, ...]:
 
 
 NOTHING = Acknowledged()
+NOBODY = Suspended()
