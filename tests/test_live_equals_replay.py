@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,12 +79,23 @@ async def test_live_equals_replay(tmp_path: Path) -> None:
     await at_once(b"sk-flight", *[chat(model="cheap")] * 3)
     await at_once(b"sk-money", *[chat(model="dear")] * 2)
     await at_once(b"sk-day", chat("x" * 800, model="cheap"))
+    await in_a_moment(guard, b"sk-second", 8)
     await guard.engine.close()
     live = only(tmp_path, "decisions*")
     replay(tmp_path, tmp_path / "again.jsonl")
-    assert live.count(b"\n") == 406
+    assert live.count(b"\n") == 414
     assert {b'"action":"allow"', b'"quota.day"', b'"quota.second"', b'"quota.flight"', b'"quota.money"', b'"delay_ms":0.0'} <= set(found(live))
     assert (tmp_path / "again.jsonl").read_bytes() == live
+
+
+async def in_a_moment(guard: GatewayGuard, key: bytes, count: int) -> None:
+    """One request after the other while the clock all but stands still, however busy the machine is."""
+    moment = guard.engine.clock()
+    guard.engine.clock._now = lambda: moment
+    for _ in range(count):
+        with suppress(RuntimeError):
+            await call(guard, chat(model="cheap"), headers=[(b"authorization", b"Bearer " + key)]).run()
+    guard.engine.clock._now = time.time
 
 
 def found(log: bytes) -> list[bytes]:
