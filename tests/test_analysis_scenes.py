@@ -174,14 +174,14 @@ PROMPT = [number(f"prompt/{n}") for n in range(6)]
 
 
 def prompters(scene: Scene) -> list[str]:
-    """Every tenth account uses one long prompt, each worded in its own way."""
+    """Every tenth account uses one long prompt, each worded in its own way; those that are returned have mail at a rare place as well."""
     names = [f"user{n:02d}" for n in range(80)]
-    for name in names:
-        scene.account(name)
+    for n, name in enumerate(names):
+        scene.account(name, **({"email_domain": 777} if n < 12 else {}))
         some = scene.rng.sample(PROMPT, 5)
         for at in scene.moments(scene.rng.lognormvariate(0.8, 1.1), 0.0, 4.0):
             scene.ask(name, at, templates=(*some, scene.rng.randrange(1, BITS)))
-    return names
+    return names[:12]
 
 
 def test_sentences_of_one_common_prompt_are_one_coincidence_not_three() -> None:
@@ -191,7 +191,7 @@ def test_sentences_of_one_common_prompt_are_one_coincidence_not_three() -> None:
     strangers = prompters(scene)
     names = [f"swarm{n:02d}" for n in range(30)]
     for n, name in enumerate(names):
-        scene.account(name, payment=number(f"card/{n // 5}"), created_at=START - 4 * DAY + n * 60)
+        scene.account(name, payment=number(f"card/{n // 5}"), email_domain=777, created_at=START - 4 * DAY + n * 60)
         for at in scene.moments(12.0, 0.5, 4.0):
             scene.ask(name, at, output=700, templates=(*PROMPT, scene.rng.randrange(1, BITS)), elicits=1, length=500)
     analyst = Analyst(calibration=calibrate(in_order(history)))
@@ -202,7 +202,7 @@ def test_sentences_of_one_common_prompt_are_one_coincidence_not_three() -> None:
     account, _, table = evidence(drawing.graph, drawing.grouping.label, weigh(drawing.graph, drawing.grouping.label, rules), rules)
     content = {snapshot.names[number]: row[FAMILY_NAMES.index("content")] for number, row in zip(account, table, strict=True)}
     shown = sorted(content[name] for name in strangers)
-    assert shown[len(shown) // 2] < 3.5, "a tenth of everybody: about log 10, where each of three sentences would add as much"
+    assert shown[len(shown) // 2] < 5.0, "a tenth of everybody says it: each of three sentences alone would add about log 10"
 
 
 def test_two_actors_are_kept_apart() -> None:

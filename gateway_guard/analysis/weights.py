@@ -35,6 +35,8 @@ _LOOKS = 2
 # Evidence is compared in steps of an eighth of a nat.
 _STEPS, _STEPS_A_NAT = 128, 8.0
 _GRAIN, _WIDE = 2**16, 2**20
+# Pairs that are weighed at once: it bounds memory.
+_BLOCK = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +89,53 @@ def weigh(graph: Graph, label: Indices, rules: Rules) -> Weights:
 
 
 def evidence(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> tuple[Indices, Indices, Floats]:
-    """(account, cluster, evidence by family) for every open account and each cluster for which its tokens speak.
+    """(account, cluster, evidence by family) for every open account and each cluster of which it shows something plain.
 
     Of every slot the strongest few tokens count, and no family more than the ceiling. One sort of plain integers does it: account, cluster, slot and the weight
     itself are packed into a key.
     """
     clusters = max(int(label.max(initial=-1)) + 1, 1)
-    many = np.bincount(weights.token, minlength=len(graph.names))
+    pair = _candidates(graph, label, weights, clusters)
+    spoken = np.flatnonzero(np.bincount(weights.token, minlength=len(graph.names))[graph.token] > 0)
+    edge = spoken[np.argsort(graph.account[spoken], kind="stable")]
+    blocks = np.array_split(pair, len(pair) // _BLOCK + 1)
+    key = np.concatenate([_keys(graph, label, weights, rules, edge, block) for block in blocks])
+    key.sort()
+    account, cluster, table, least = _tallied(key, clusters, rules.ceiling)
+    return account, cluster, _tempered(graph, label, account, cluster, table, least) if rules.families > 1 else table
+
+
+def _candidates(graph: Graph, label: Indices, weights: Weights, clusters: int) -> Indices:
+    """Pairs (account * clusters + cluster) with a token that is plain by itself or of a slot where several add up, and members with their own cluster.
+
+    Common things (a model, a plan) speak for hundreds of clusters a little; to weigh them for everybody would cost the square of what is found.
+    """
+    adds_up = STRONGEST[SLOT_OF[graph.kind[weights.token]]] > 1
+    plain = np.flatnonzero(adds_up | (np.log(weights.within / weights.around) >= ENOUGH))
+    many = np.bincount(weights.token[plain], minlength=len(graph.names))
     times = np.where(graph.open[graph.account], many[graph.token], 0)
     edge = np.repeat(np.arange(len(times)), times)
     begin = (np.cumsum(many) - many)[graph.token]
-    place = np.repeat(begin - np.cumsum(times) + times, times) + np.arange(len(edge))
+    place = plain[np.repeat(begin - np.cumsum(times) + times, times) + np.arange(len(edge))]
+    member = np.flatnonzero((label >= 0) & graph.open)
+    pair = np.concatenate([graph.account[edge] * clusters + weights.cluster[place], member * clusters + label[member]])
+    pair.sort()
+    return np.asarray(pair[starts(pair)])
+
+
+def _keys(  # noqa: PLR0917 - one call, for each block
+    graph: Graph, label: Indices, weights: Weights, rules: Rules, edge: Indices, pair: Indices
+) -> Indices:
+    """What each token of the pairs' accounts says for the pairs' clusters, packed. `edge` are the edges with tokens that speak at all, by account."""
+    clusters = max(int(label.max(initial=-1)) + 1, 1)
+    held = np.bincount(graph.account[edge], minlength=len(label))
+    times, begin = held[pair // clusters], (np.cumsum(held) - held)[pair // clusters]
+    edge = edge[np.repeat(begin - np.cumsum(times) + times, times) + np.arange(int(times.sum()))]
+    wanted = graph.token[edge] * clusters + np.repeat(pair % clusters, times)
+    known = weights.token * clusters + weights.cluster
+    place = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
+    hit = known[place] == wanted if len(known) else np.zeros(0, np.bool_)
+    edge, place = edge[hit], place[hit]
     owner, cluster = graph.account[edge], weights.cluster[place]
     inside = label[owner] == cluster
     share = np.where(inside, weights.inside[place], weights.within[place])
@@ -105,10 +143,7 @@ def evidence(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> tu
     slot = SLOT_OF[graph.kind[graph.token[edge]]]
     says = share > usual * rules.speaks[slot]
     weight = np.minimum(np.log(share[says] / usual[says]) * _GRAIN, _WIDE - 1).astype(np.int64)
-    key = (((owner[says] * clusters + cluster[says]) * SLOTS + slot[says]) * _WIDE) + (_WIDE - 1 - weight)
-    key.sort()
-    account, cluster, table, least = _tallied(key, clusters, rules.ceiling)
-    return account, cluster, _tempered(graph, label, account, cluster, table, least) if rules.families > 1 else table
+    return np.asarray((((owner[says] * clusters + cluster[says]) * SLOTS + slot[says]) * _WIDE) + (_WIDE - 1 - weight))
 
 
 def _tallied(key: Indices, clusters: int, ceiling: float) -> tuple[Indices, Indices, Floats, Floats]:
