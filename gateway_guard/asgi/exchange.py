@@ -27,7 +27,7 @@ from gateway_guard.ports import Dialect, Meter
 from gateway_guard.reading import Reading
 from gateway_guard.rewrite.returned import bears_seal
 from gateway_guard.rewrite.shape import Step
-from gateway_guard.rewrite.steps import rewriter
+from gateway_guard.rewrite.steps import is_stream, rewriter
 from gateway_guard.trace.recording import Recording
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Exchange:
             return False
         if reading.blobs:
             self._sealed = bears_seal(reading.blobs)
-        if intake.custody.binds:
+        if intake.custody.binds and engine.gate.rules.enforcing:
             self._sealer = intake.custody.sealer(identity, reading)
         # The time is read after whatever identifying had to wait for: times are in the order of deciding, or a replay could not be.
         self._facts = intake.facts(self._id, engine.clock(), identity, intake.identifier.network(client), self._dialect, reading, passes)
@@ -235,8 +235,9 @@ class Exchange:
         found = rewriter(self._steps, kind, coding, streaming=streaming) if self._steps else None
         if self._steps and found is None:
             self._engine.counts["answer_unread"] += 1
-        streams = streaming or (found is not None and found.streams)
-        pace = Pace(rate, self._departure) if rate and streams and self._departure is not None else None
+        pace = None
+        if self._departure is not None and is_stream(kind, streaming=streaming):
+            pace = Pace(rate, self._departure)
         return Outgoing(self._send, found, pace) if found is not None or pace is not None else None
 
     async def _waited(self, seconds: float) -> bool:

@@ -25,11 +25,20 @@ def steps(dialect: str, loss: Loss, sealer: Sealer) -> list[Step]:
     return found
 
 
+def is_stream(content_type: str, *, streaming: bool) -> bool:
+    """Whether an answer of this type is a stream of events; what was asked decides where the type does not tell."""
+    kind = _media_type(content_type)
+    return kind == "text/event-stream" or (streaming and not kind)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
 def rewriter(found: list[Step], content_type: str, content_encoding: str, *, streaming: bool) -> Rewriter | None:
     """For an answer of this type and coding; None where it cannot be read. `streaming` decides where the type does not tell."""
-    kind = content_type.partition(";")[0].strip().lower()
-    coding = content_encoding.strip().lower()
-    streams = kind == "text/event-stream" or (streaming and not kind)
+    kind, coding = _media_type(content_type), content_encoding.strip().lower()
+    streams = is_stream(content_type, streaming=streaming)
     if not (streams or kind in {"", "application/json"}) or coding not in INFLATED | {"", "identity"}:
         return None
     return Rewriter(found, streams=streams, inflates=coding in INFLATED)
