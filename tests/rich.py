@@ -24,7 +24,7 @@ TRACES: list[Event] = [
 ]
 
 
-def in_pieces(text: str, size: int = 5) -> list[str]:
+def in_pieces(text: str, size: int = 9) -> list[str]:
     return [text[i : i + size] for i in range(0, len(text), size)]
 
 

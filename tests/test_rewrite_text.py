@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +85,7 @@ def test_in_any_pieces_the_same(text: str, length: int, cuts: list[int]) -> None
     loss = HIDE._replace(length=length)
     ends = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieced, whole = Text(loss), Text(loss)
-    out = "".join(pieced.feed(text[a:b]) for a, b in zip(ends, ends[1:], strict=False)) + pieced.end()
+    out = "".join(pieced.feed(text[a:b]) for a, b in pairwise(ends)) + pieced.end()
     assert (out, pieced.cut, pieced.thought) == (whole.whole(text), whole.cut, whole.thought)
     assert out.strip() in text
 
