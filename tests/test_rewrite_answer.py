@@ -62,8 +62,10 @@ def test_a_stream_comes_out_the_same_whatever_way_it_is_split(stream: tuple[str,
     assert through(dialect, pieces(raw, cuts), loss, sealer) == through(dialect, [raw], loss, sealer)
 
 
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize(("dialect", "raw"), EVERY_STREAM)
-def test_a_stream_comes_out_the_same_byte_by_byte(dialect: str, raw: bytes) -> None:
+def test_a_stream_comes_out_the_same_byte_by_byte(dialect: str, raw: bytes, ending: bytes) -> None:
+    raw = raw.replace(b"\n", ending)
     assert through(dialect, [raw[i : i + 1] for i in range(len(raw))], ALL, BOUND) == through(dialect, [raw], ALL, BOUND)
 
 
