@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import anthropic
+import httpx
+import httpx2
+import openai
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_guard import GatewayGuard
+from gateway_guard.client import ChallengeAuth
 from gateway_guard.errors import DirectoryError, PolicyError, UsageError
 
 
@@ -35,6 +40,17 @@ def mounted() -> list[ASGIApp]:
         GatewayGuard(model, "policies/default.yaml", directory="accounts.csv", key=b"0" * 32),
         GatewayGuard(model, directory=customers),
     ]
+
+
+def customers_side() -> tuple[httpx.Client, httpx.AsyncClient, openai.OpenAI, anthropic.AsyncAnthropic]:
+    """One auth flow for every client of either library."""
+    auth = ChallengeAuth(most=30.0, on_step_up=lambda url: url.startswith("https://"))
+    return (
+        httpx.Client(auth=auth),
+        httpx.AsyncClient(auth=auth),
+        openai.OpenAI(http_client=httpx2.Client(auth=auth)),
+        anthropic.AsyncAnthropic(http_client=httpx2.AsyncClient(auth=auth)),
+    )
 
 
 def started() -> ASGIApp | str:

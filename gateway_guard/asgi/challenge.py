@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
 from gateway_guard.asgi.problem import MEDIA, headers_of, problem
+from gateway_guard.asgi.respond import DECISION
 from gateway_guard.challenge.desk import Offer
 from gateway_guard.challenge.work import PARTS
 from gateway_guard.decision import Decision
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 PASS = b"x-gateway-guard-pass"
 CHALLENGE = b"x-gateway-guard-challenge"
-DECISION = b"x-gateway-guard-decision"
 CODE = "challenge_required"
 TITLE = "A challenge is to be met first"
 BODY_LIMIT = 16_384

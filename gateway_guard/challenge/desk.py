@@ -57,6 +57,7 @@ class _Asked(NamedTuple):
     rung: Rung
     name: str
     rule: ChallengeRule
+    rules: str
     spent: Lines
 
 
@@ -114,12 +115,14 @@ class Desk:
     async def met(self, account: str, cluster: str, token: str, at: float) -> tuple[str, ...]:
         """Ids of the rungs whose challenge is met: by a pass for this account in this cluster, or with the operator."""
         shown = self._shown(token, at) if token else ""
+        if not shown and not self._operators:
+            return ()
         return tuple([ident for ident, asked in self._rungs.items() if await self._is_met(self.holder(account, cluster, ident), asked, shown, at)])
 
     def holder(self, account: str, cluster: str, rung: str) -> str:
         """Whom a challenge and its pass are for. With the rung's rule in it, a changed rule asks again."""
         asked = self._rungs[rung]
-        named = "\0".join((account, cluster, rung, asked.name, asked.rule.model_dump_json()))
+        named = "\0".join((account, cluster, rung, asked.name, asked.rules))
         return blake2b(named.encode(), key=self._secret, person=b"holder", digest_size=16).hexdigest()
 
     async def _is_met(self, holder: str, asked: _Asked, shown: str, at: float) -> bool:
@@ -186,7 +189,8 @@ class Desk:
 
 def _asked(rung: Rung, rule: ChallengeRule) -> _Asked:
     # Full until after the last moment at which the challenge could be shown again.
-    return _Asked(rung, rung.challenge or "", rule, lines_of([Quota(f"proof_{rung.challenge}", 1.0 / (rule.within + 2.0), 1.0, per="challenge")], [1.0]))
+    once = Quota(f"proof_{rung.challenge}", 1.0 / (rule.within + 2.0), 1.0, per="challenge")
+    return _Asked(rung, rung.challenge or "", rule, rule.model_dump_json(), lines_of([once], [1.0]))
 
 
 def _bill(subject: str, lines: Lines, cost: float) -> Bill:
