@@ -99,22 +99,48 @@ class Terms(msgspec.Struct, frozen=True):
         return facts
 
 
+class Reading(msgspec.Struct, frozen=True, array_like=True):
+    """What a line of an exchange log came to: `facts` and `outcome` of a request at `at`, or `undecided` for want of them; nothing of the gate's."""
+
+    id: str
+    at: float
+    facts: RequestFacts | None = None
+    outcome: Outcome | None = None
+    undecided: str = ""
+    excused: tuple[str, ...] = ()
+
+
+def readings(log: Iterable[Exchange], reader: Reader, terms: Terms) -> Iterator[Reading]:
+    """Read an exchange log: most of a replay's work, and none of it waits for a decision. Time stands still rather than go back."""
+    now = 0.0
+    for exchange in log:
+        now = max(now, exchange.ts)
+        found = _read(exchange, reader, now, terms)
+        if isinstance(found, str):
+            yield Reading(exchange.id, now, undecided=found)
+        else:
+            facts, excused = found
+            yield Reading(exchange.id, now, facts, outcome_of(exchange, facts, terms.output), excused=excused)
+
+
 def play(log: Iterable[Exchange], reader: Reader, player: Player, terms: Terms) -> Iterator[Step]:
     """Play an exchange log."""
-    for exchange in log:
-        at = player.advance(exchange.ts)
-        found = _read(exchange, reader, at, terms)
-        if isinstance(found, str):
-            yield Played(exchange.id, at, undecided=found)
+    return play_readings(readings(log, reader, terms), player, terms)
+
+
+def play_readings(found: Iterable[Reading], player: Player, terms: Terms) -> Iterator[Step]:
+    """Play what was read of an exchange log."""
+    for one in found:
+        at = player.advance(one.at)
+        if one.facts is None or one.outcome is None:
+            yield Played(one.id, at, undecided=one.undecided)
             continue
-        facts, excused = found
-        decision = player.decide(terms.assumed(facts))
+        decision = player.decide(terms.assumed(one.facts))
         order = player.played
-        yield Played(exchange.id, at, facts, decision, excused=excused)
-        outcome = outcome_of(exchange, facts, terms.output)
+        yield Played(one.id, at, one.facts, decision, excused=one.excused)
         if decision.served:
-            player.settle_later(decision, outcome, order)
-        yield Ended(facts, decision, outcome)
+            player.settle_later(decision, one.outcome, order)
+        yield Ended(one.facts, decision, one.outcome)
     player.finish()
 
 

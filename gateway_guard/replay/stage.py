@@ -11,9 +11,10 @@ from gateway_guard.analysis.analyst import Analyst
 from gateway_guard.assembly import Parts, assemble
 from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Mode, Policy
+from gateway_guard.replay.aside import Order, read_aside, worth
 from gateway_guard.replay.player import Player
 from gateway_guard.replay.report import PolicyUsed
-from gateway_guard.replay.run import Step, Terms, play, play_trace
+from gateway_guard.replay.run import Step, Terms, play_readings, play_trace, readings
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.trace.events import Trace, is_trace
 from gateway_guard.trace.exchanges import ExchangeLog
@@ -51,7 +52,7 @@ def set_up(
 ) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
-    `fingerprints`: a trace is to be read with them even if the policy has no signal that looks at them. `analyst`: False plays without one.
+    `fingerprints`: a trace is to be read with them even if there is no analyst, who alone looks at them. `analyst`: False plays without one.
     `solved`: the share of accounts that is taken to meet every challenge; of the others, those did that the recording shows ·
     `change` the policy before it is played.
     """
@@ -64,8 +65,11 @@ def set_up(
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
-        return Stage(log, play(log, parts.intake, player, terms(rules, solved)), used, _names(parts), known, gate, parts.loaded.warnings, who)
-    trace = Trace(traffic, fingerprints=fingerprints or rules.analysis.enabled or bool(rules.signals))
+        how = terms(rules, solved)
+        order = Order(traffic, str(policy), key, how, str(accounts or ""), mode)
+        found = read_aside(log, order) if change is None and worth(traffic) else readings(log, parts.intake, how)
+        return Stage(log, play_readings(found, player, how), used, _names(parts), known, gate, parts.loaded.warnings, who)
+    trace = Trace(traffic, fingerprints=fingerprints or who is not None)
     own = trace.header.key == known
     notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
     return Stage(trace, play_trace(trace, player, terms(rules, solved)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes), who)

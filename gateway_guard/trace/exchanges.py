@@ -111,6 +111,16 @@ def _octets(value: str) -> bytes:
         return value.encode("utf-8", "surrogatepass")
 
 
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a log was read, and what was wrong with it up to there."""
+
+    position: int = 0
+    taken: int = 0
+    broken: int = 0
+    backwards: int = 0
+    problems: list[str] = []
+
+
 class ExchangeLog:
     """Iterates over the exchanges of a log (`-` for standard input).
 
@@ -136,6 +146,17 @@ class ExchangeLog:
     def position(self) -> int:
         """Bytes of it read so far."""
         return self._lines.position
+
+    @property
+    def progress(self) -> Progress:
+        """All of that as a value."""
+        return Progress(self.position, self.taken, self.broken, self.backwards, list(self.problems))
+
+    def follow(self, progress: Progress) -> None:
+        """Somebody else reads the same log: take over how far that is."""
+        self._lines.position = progress.position
+        self.taken, self.broken, self.backwards = progress.taken, progress.broken, progress.backwards
+        self.problems = list(progress.problems)
 
     def close(self) -> None:
         """Let go of the file."""
