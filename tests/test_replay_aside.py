@@ -127,10 +127,7 @@ def test_it_is_worth_a_process_for_large_files_only(tmp_path: Path, monkeypatch:
 def test_an_interrupted_replay_leaves_no_reader_behind(files: tuple[Path, Path]) -> None:
     log, policy = files
     log.write_bytes(b"".join(many() * 60))
-    code = (
-        "import sys; from gateway_guard.replay import stage; stage.worth = lambda traffic: True; "
-        "from gateway_guard.cli.app import app; sys.argv = ['gateway-guard', *sys.argv[1:]]; app()"
-    )
+    code = "import sys; from gateway_guard.replay import stage; stage.worth = lambda traffic: True; from gateway_guard.__main__ import main; sys.exit(main())"
     words = [sys.executable, "-c", code, "replay", str(log), "--policy", str(policy), "--decisions", str(log.with_name("d.jsonl"))]
     child = subprocess.Popen(
         words, env={**os.environ, "PYTHONPATH": ":".join(sys.path), "GATEWAY_GUARD_KEY": KEY.decode()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -143,6 +140,8 @@ def test_an_interrupted_replay_leaves_no_reader_behind(files: tuple[Path, Path])
     out, err = child.communicate(timeout=60)
     assert b"Traceback" not in err
     assert child.returncode == 130, out
+    while Path(f"/proc/{reader}").exists() and time.monotonic() < deadline:
+        os.sched_yield()
     assert not Path(f"/proc/{reader}").exists()
 
 

@@ -58,7 +58,7 @@ def campaign(size: Size, evasion: Evasion, donors: Sequence[RequestFacts], *, se
 
 
 def _members(size: Size, evasion: Evasion, script: RequestFacts, donors: Sequence[RequestFacts], cast: Cast) -> Iterator[Actor]:
-    pools = {trait: cast.some(-(-size.accounts // SHARING)) for trait in ("card", "network", "signup", "mail")}
+    pools = {trait: cast.some(-(-size.accounts // SHARING)) for trait in ("card", "network")}
     for number in range(size.accounts):
         shared = {} if evasion.network else {trait: pool[number // SHARING] for trait, pool in pools.items()}
         actor = cast.one(script.identity.plan, "", 2 * DAY, shared, spread=True)
