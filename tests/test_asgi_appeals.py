@@ -53,6 +53,8 @@ async def test_an_appeal_is_taken_once(tmp_path: Path) -> None:
 async def test_what_is_somebody_elses_is_like_what_does_not_exist(tmp_path: Path) -> None:
     guard = guarded(tmp_path)
     decision = await refused(guard)
+    assert guard.engine.keeper is not None
+    guard.engine.keeper._turn()  # written by now, and found by its id whoever asks
     mine = await post(guard, {"decision": decision})
     answers = [
         await post(guard, {"decision": decision}, MALLORY),

@@ -119,6 +119,15 @@ def test_mistakes_name_the_line_and_what_is_wrong(tmp_path: Path) -> None:
         assert (first.line, says in first.says) == (line, True), first
 
 
+def test_an_entry_of_another_file_does_not_fit(tmp_path: Path) -> None:
+    """It is sealed under the right key and has the right number; it only does not continue what stands before it."""
+    written(tmp_path)
+    written(tmp_path)
+    one, two = (path.read_bytes().splitlines(keepends=True) for path in files(tmp_path))
+    files(tmp_path)[0].write_bytes(b"".join([*one[:3], two[3], *one[4:]]))
+    assert [(mistake.line, "does not continue" in mistake.says) for mistake in check(tmp_path).mistakes] == [(4, True), (5, True)]
+
+
 def test_each_start_continues_the_file_before(tmp_path: Path) -> None:
     heads = [*written(tmp_path), *written(tmp_path), *written(tmp_path, close=False)]
     checked = check(tmp_path, heads)

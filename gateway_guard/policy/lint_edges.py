@@ -78,7 +78,8 @@ def record(policy: Policy) -> Iterator[Finding]:
 def appeals(policy: Policy) -> Iterator[Finding]:
     """Whoever is acted on can be told where to appeal, and the appeal is kept."""
     rules, record = policy.appeals, policy.record
-    if rules.path is not None and (not _PATH.fullmatch(rules.path) or rules.path in policy.guard.paths):
+    taken = {*policy.guard.paths, policy.passes.path}
+    if rules.path is not None and (not _PATH.fullmatch(rules.path) or rules.path in taken):
         yield Finding(("appeals", "path"), f"`{rules.path}` is no path of its own; write for example `/.well-known/gateway-guard/appeals`, or null for none")
     if rules.limit.unit != "requests":
         yield Finding(("appeals", "limit"), "appeals are counted, so their limit is a number in a time; write for example `10/day`")
@@ -141,5 +142,5 @@ RULES = (
     ruled("identity", identity),
     ruled("record", record),
     ruled("reservation upstream", upstream),
-    ruled("appeals guard record state ladder mode", appeals),
+    ruled("appeals guard passes record state ladder mode", appeals),
 )
