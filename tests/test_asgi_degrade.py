@@ -301,6 +301,13 @@ async def test_recorded_only_it_is_opened_all_the_same(tmp_path: Path) -> None:
     assert orjson.loads(server.bodies[-1])["messages"][1]["content"] == message()["content"]
 
 
+async def test_who_is_exempt_is_not_refused_for_state(tmp_path: Path) -> None:
+    mounted, server = binding("to: account", tmp_path, more="exemptions: [{id: e, accounts: [sk-bob], until: 2099-01-01, reason: test}]\n")
+    said = (await exchange(mounted, asks())).json()["content"]
+    assert (await exchange(mounted, asks(said), BOB)).status == 200
+    assert orjson.loads(server.bodies[-1])["messages"][1]["content"] == message()["content"]
+
+
 async def test_bound_to_its_conversation(tmp_path: Path) -> None:
     mounted, _ = binding("to: account, conversation: true", tmp_path)
     said = (await exchange(mounted, asks())).json()["content"]
