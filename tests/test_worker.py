@@ -116,7 +116,7 @@ async def test_a_restart_is_no_way_out(tmp_path: Path) -> None:
 
     second = GatewayGuard(ModelServer(), path, key=KEY)
     assert (await call(second).run()).status == 403
-    assert second.engine.worker is not None
+    assert isinstance(second.engine.worker, Worker)
     await second.engine.worker.conclude()
     assert second.engine.gate.view.id == 4
     assert (await call(second).run()).status == 403

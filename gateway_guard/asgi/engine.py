@@ -21,7 +21,7 @@ from gateway_guard.asgi.books import Books
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
-from gateway_guard.asgi.sharing import is_shared, shared_grants, shared_store, terms
+from gateway_guard.asgi.sharing import is_shared, shared_grants, shared_store, shared_worker, terms
 from gateway_guard.assembly import Parts, assemble
 from gateway_guard.challenge.desk import Desk
 from gateway_guard.challenge.grants import MemoryGrants
@@ -32,6 +32,7 @@ from gateway_guard.identity.credentials import hide
 from gateway_guard.identity.directory import Lookup
 from gateway_guard.policy.model import Policy
 from gateway_guard.ports import Sink
+from gateway_guard.shared_worker import SharedWorker
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis import SharedStore
 from gateway_guard.trace.decisions import row
@@ -64,7 +65,7 @@ class Engine:
         self.books = Books(parts.rules.policy, self._settings.policy.parent, settings.key, self.gate, self.clock)
         self._noted(parts)
         self.worker = self._worker(parts)
-        self.sink: Sink | None = self.worker
+        self.sink: Sink | None = self.worker if parts.rules.policy.analysis.enabled else None
         self.recorder = self._recorder(parts)
         self._pseudonyms = parts.pseudonyms
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
@@ -116,6 +117,8 @@ class Engine:
             return
         self._looked = now
         self.books.start()
+        if isinstance(self.worker, SharedWorker):
+            self.worker.start()
         if self._hangups != hangups.count() or _stat(self._stamps) != self._stamps:
             self._hangups = hangups.count()
             self._reloading = asyncio.get_running_loop().create_task(self._reload())
@@ -196,15 +199,16 @@ class Engine:
             return None
         return Desk(policy, self._settings.key, self.gate.store, self._grants, parts.operators)
 
-    def _worker(self, parts: Parts) -> Worker | None:
-        policy = parts.rules.policy
+    def _worker(self, parts: Parts) -> Worker | SharedWorker | None:
+        policy, folder = parts.rules.policy, self._settings.policy.parent
         if not policy.analysis.enabled:
-            return None
-        before = self.books.view()
-        analyst = analyst_of(policy, self._settings.policy.parent, before)
+            return shared_worker(self.shared, self.gate, self.clock, None) if self.shared is not None else None
+        analyst = analyst_of(policy, folder, self.books.view())
         if policy.analysis.calibration:
             self.books.note("calibration.loaded", file=policy.analysis.calibration, calibration=analyst.calibrated)
         self.gate.view = analyst.view
+        if self.shared is not None:
+            return shared_worker(self.shared, self.gate, self.clock, lambda before: analyst_of(policy, folder, before), self.books.adopted)
         return Worker(analyst, self.gate, self.clock, policy.analysis.refresh, self.books.adopted)
 
     def _recorder(self, parts: Parts) -> Recorder | None:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from gateway_guard.challenge.grants import MemoryGrants
 from gateway_guard.errors import UsageError
+from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Policy, StoreRules
 from gateway_guard.ports import Grants
+from gateway_guard.shared_worker import SharedWorker
 from gateway_guard.stores.redis import Link, Naming, SharedStore, Terms
+from gateway_guard.view import View
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from gateway_guard.analysis.analyst import Analyst
     from gateway_guard.stores.redis.wire import RedisWire
 
+# Seconds after which a leader that is silent leads no more: half a refresh, within these bounds. So a successor's view is there within two refreshes.
+LEAST_LEAD, LEAD = 0.5, 10.0
 SECURE = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -44,6 +50,27 @@ def shared_grants(shared: SharedStore, timeout: float) -> Grants:
     way = shared.link.wire
     assert isinstance(way, RedisWire)  # noqa: S101 - for the type checker: `shared_store` made it
     return RedisGrants(way, shared.link.naming, MemoryGrants(), timeout=timeout)
+
+
+def shared_worker(
+    store: SharedStore,
+    gate: Gate,
+    clock: Callable[[], float],
+    analyst: Callable[[View], Analyst] | None,
+    adopted: Callable[[View], None] = lambda view: None,
+) -> SharedWorker:
+    """This worker's part in what the workers do together; it tells the store how many there are."""
+    from gateway_guard.stores.redis.crew import Crew  # noqa: PLC0415 - an extra
+    from gateway_guard.stores.redis.wire import RedisWire  # noqa: PLC0415
+
+    link, policy = store.link, gate.rules.policy
+    wire = link.wire
+    assert isinstance(wire, RedisWire)  # noqa: S101 - for the type checker; `shared_store` has made it
+    lead = min(LEAD, max(LEAST_LEAD, policy.analysis.refresh / 2))
+    crew = Crew(lambda: wire.client, link.naming, link.sender, lead=lead, history=policy.store.history)
+    worker = SharedWorker(crew, gate, clock, policy.analysis.refresh, analyst, adopted)
+    store.workers = lambda: max(policy.store.workers, worker.workers)
+    return worker
 
 
 def terms(policy: Policy) -> Terms:

@@ -277,7 +277,7 @@ class StoreRules(Rules):
     """Where debts are shared by all workers: a Redis or Valkey server. Without `url` or `sentinel` they are in the memory of the one worker that there may be.
 
     `lease` the share of a burst that a worker may spend before it reports · `timeout` what a request waits for the server at most · `down` what happens
-    without the server · `workers` how many there are at least, while the server cannot tell.
+    without the server · `workers` how many there are at least, while the server cannot tell · `history` how long events are kept for the analyst's successor.
     """
 
     url: str | None = None
@@ -291,6 +291,7 @@ class StoreRules(Rules):
     timeout: Period = 0.05
     down: Literal["local", "open", "closed"] = "local"
     workers: Annotated[int, Field(ge=1)] = 1
+    history: Period = 3600.0
 
 
 class UpstreamRules(Rules):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 
 from rich.console import Console
 
-from tests.bench import challenges, events, memory, table, transport
+from tests.bench import challenges, events, memory, shared, table, transport
 
 console = Console(highlight=False)
 machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
@@ -25,3 +26,12 @@ for name, spent in challenges.costs().items():
     console.print(f"  {name:<36} {spent:>8,.0f}")
 for name, spent in challenges.solving().items():
     console.print(f"  {name:<36} {spent:>8.2f}")
+with shared.server() as server:
+    console.print(f"\nA request decided and settled, {server.kind} on a unix socket, µs (of it CPU in this process):")
+    for name, (median, cpu) in asyncio.run(shared.medians(server.url)).items():
+        console.print(f"  {name:<24} {median:>6.0f}   ({cpu:.0f})")
+    console.print("\nRequests a second against that one server, by 1, 2 and 4 workers:")
+    for name, lease in (("leased", 0.02), ("exact", 0.0)):
+        console.print(f"  {name:<24}" + "".join(f"{shared.throughput(server.url, lease, workers):>10,.0f}" for workers in (1, 2, 4)))
+with shared.server() as server:
+    console.print(f"\nThat server's memory: [bold]{asyncio.run(shared.bytes_an_account(server.url)):.0f} bytes[/] for a known account.")

@@ -63,6 +63,7 @@ class Link:
         self.wire = wire
         self.naming = naming
         self.live = live
+        self.sender = sender
         self.heard: Heard = _nobody
         self.failures = self.dropped = 0
         self._journal = naming.of("journal", sender)

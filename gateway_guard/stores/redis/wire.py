@@ -43,6 +43,10 @@ class RedisWire:
         """Disconnect."""
         if self._client is not None:
             await self._client.aclose()
+            # Those who know the leader have connections of their own.
+            manager = getattr(self._client.connection_pool, "sentinel_manager", None)
+            for sentinel in manager.sentinels if manager is not None else ():
+                await sentinel.aclose()
 
     async def _run(self, command: str, script: str | bytes, keys: Sequence[str], payload: bytes) -> bytes:
         reply: bytes = await self.client.execute_command(command, script, len(keys), *keys, payload)  # type: ignore[no-untyped-call]
