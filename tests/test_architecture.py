@@ -39,6 +39,7 @@ UPSTAIRS = {
     "client",
     "identity",
     "stores.redis",
+    "shared_worker",
     "makers",
     "tuning",
 }

@@ -4,7 +4,7 @@
 -- The arithmetic is that of the store in memory. Expired holds are given back when their row is touched, as of the moment of their expiry.
 -- KEYS[1] is the sender's journal (the number of its last batch that was carried out: a batch that is sent again counts once), the others are rows.
 -- ARGV[1], msgpack: {batch number (0: not journalled), live, {operation, ...}}; operation: {verb, at, until, hold, patience, {part, ...}};
--- part: {row, names, rates, bursts, costs, held, opened, filled}. Reply, msgpack: {server time, again, {{ok, wait, short, levels, times}, ...}}, the times for each part.
+-- part: {row, names, rates, bursts, costs, held, opened, filled}. Reply: for each operation a string of doubles: ok, wait, short, the levels, the time of each part.
 
 local SPECK = 1e-9
 local SPEND, ADJUST, PEEK = 1, 2, 3
@@ -228,12 +228,12 @@ local results = {}
 for i, operation in ipairs(operations) do
   local at = live and server or operation[2]
   local result = (again and peeked or act[operation[1]])(operation, at)
-  result[5] = {}
-  for j, part in ipairs(operation[6]) do result[5][j] = rows[part[1]].latest end
-  results[i] = result
+  local numbers = {result[1], result[2], result[3], unpack(result[4])}
+  for _, part in ipairs(operation[6]) do numbers[#numbers + 1] = rows[part[1]].latest end
+  results[i] = struct.pack('<' .. string.rep('d', #numbers), unpack(numbers))
 end
 for _, row in pairs(rows) do
   if row.touched then written(row) end
 end
 if number > 0 and not again then redis.call('SET', KEYS[1], number, 'PX', JOURNAL) end
-return cmsgpack.pack({string.format('%.6f', server), again, results})
+return results

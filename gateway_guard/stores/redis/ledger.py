@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from hashlib import blake2b, sha1
 from pathlib import Path
+from struct import unpack
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -64,7 +65,7 @@ class Answer(NamedTuple):
     wait: float
     short: int
     levels: tuple[float, ...]
-    times: list[float]
+    times: Sequence[float]
 
 
 class Naming(NamedTuple):
@@ -129,10 +130,11 @@ def names(lines: Lines) -> tuple[str, ...]:
     return found
 
 
-_Reply = tuple[str, bool, list[tuple[int, float, int, tuple[float, ...], list[float]]]]
-_reply = msgspec.msgpack.Decoder(_Reply).decode
-
-
-def answers(reply: bytes) -> list[Answer]:
-    """What came of each operation of a batch."""
-    return [Answer(ok == 1, math.inf if wait >= NEVER else wait, short, levels, times) for ok, wait, short, levels, times in _reply(reply)[2]]
+def answers(reply: Sequence[bytes], operations: Sequence[Operation]) -> list[Answer]:
+    """What came of each operation of a batch. ValueError or struct.error when it is no answer to these."""
+    out = []
+    for packed, operation in zip(reply, operations, strict=True):
+        ok, wait, short, *numbers = unpack(f"<{len(packed) // 8}d", packed)
+        levels = len(numbers) - len(operation.bill.parts)
+        out.append(Answer(ok == 1.0, math.inf if wait >= NEVER else wait, int(short), tuple(numbers[:levels]), numbers[levels:]))
+    return out

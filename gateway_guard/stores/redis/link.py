@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from collections.abc import Callable, Sequence
 from typing import Protocol
-
-import msgspec
 
 from gateway_guard.errors import StoreError
 from gateway_guard.stores.redis.debts import folded
@@ -37,7 +36,7 @@ class Wire(Protocol):
 
     name: str
 
-    async def call(self, keys: Sequence[str], payload: bytes) -> bytes:
+    async def call(self, keys: Sequence[str], payload: bytes) -> Sequence[bytes]:
         """Run the ledger script."""
         ...
 
@@ -171,8 +170,8 @@ class Link:
         self._again = batch
         try:
             async with asyncio.timeout(self._timeout):
-                found = answers(await self.wire.call(batch.keys, batch.payload))
-        except (OSError, TimeoutError, StoreError, msgspec.DecodeError) as error:
+                found = answers(await self.wire.call(batch.keys, batch.payload), batch.operations)
+        except (OSError, TimeoutError, StoreError, struct.error, ValueError, TypeError) as error:
             self._failed(batch, error)
             return False
         self._again = None
