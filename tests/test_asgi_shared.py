@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from gateway_guard import GatewayGuard
 from gateway_guard.errors import UsageError
@@ -101,6 +103,27 @@ async def test_a_password_comes_from_the_environment(tmp_path: Path, monkeypatch
         monkeypatch.setenv("GATEWAY_GUARD_STORE_PASSWORD", "open sesame")
         guard = shared(tmp_path, server, "  lease: 0%\n  down: closed\n")
         assert (await call(guard).run()).status == 200
+        await guard.engine.close()
+
+
+async def test_the_documented_rights_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of docs/many-workers.md, given to a user that may do nothing else."""
+    [rights] = re.findall(r"`(~gateway_guard.*?)`", (ROOT / "docs" / "many-workers.md").read_text(), re.DOTALL)
+    with running("valkey 9.1", tmp_path) as server:
+        async with Redis.from_url(server.url) as client:
+            await client.execute_command("ACL", "SETUSER", "guard", "on", ">open sesame", *rights.split())  # type: ignore[no-untyped-call]
+        monkeypatch.setenv("GATEWAY_GUARD_STORE_PASSWORD", "open sesame")
+        guard = shared(tmp_path, server, "  lease: 0%\n  down: closed\n  user: guard\n", "quotas:\n  minute: {limit: 5/day}\nanalysis: {refresh: 1h}\n")
+        assert [(await call(guard).run()).status for _ in range(6)] == [200] * 5 + [429]
+        worker = guard.engine.worker
+        assert isinstance(worker, SharedWorker)
+        worker._refresh = 0.0
+        for _ in range(2):
+            await worker.tell()
+            await worker.step()
+        assert guard.engine.gate.view.id >= 1
+        async with Redis.from_url(server.url) as client:
+            assert await client.execute_command("ACL", "LOG") == []  # type: ignore[no-untyped-call]
         await guard.engine.close()
 
 

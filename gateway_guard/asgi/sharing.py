@@ -15,17 +15,19 @@ from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Policy, StoreRules
 from gateway_guard.ports import Grants
 from gateway_guard.shared_worker import SharedWorker
-from gateway_guard.stores.redis import Link, Naming, SharedStore, Terms
+from gateway_guard.stores.redis import Link, Naming, SharedStore, Shelves, Terms
 from gateway_guard.view import View
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
     from gateway_guard.analysis.analyst import Analyst
-    from gateway_guard.stores.redis.wire import RedisWire
+    from gateway_guard.stores.redis.wire import ClusterWire, RedisWire
 
 # Seconds after which a leader that is silent leads no more: half a refresh, within these bounds. So a successor's view is there within two refreshes.
 LEAST_LEAD, LEAD = 0.5, 10.0
+# Slots of a Redis Cluster that debts are spread over: no more nodes than these share the work.
+SHELVES = 32
 SECURE = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -37,9 +39,15 @@ def is_shared(policy: Policy) -> bool:
 def shared_store(policy: Policy, folder: Path, key: bytes, environment: Mapping[str, str]) -> SharedStore:
     """The store on the policy's server. No connection is made before the first request; UsageError when none ever can be."""
     rules = policy.store
-    naming = Naming(rules.prefix, key)
-    link = Link(wire(rules, folder, environment), naming, sender=f"{os.getpid()}.{secrets.token_hex(6)}", timeout=rules.timeout, flush=rules.flush)
-    return SharedStore(link, terms(policy), cap=policy.accounts, workers=lambda: rules.workers)
+    sender = f"{os.getpid()}.{secrets.token_hex(6)}"
+    way = wire(rules, folder, environment)
+    naming = Naming(rules.prefix, key, SHELVES if rules.cluster else 0)
+
+    def link(shelf: str = "") -> Link:
+        return Link(way, naming, sender=sender, timeout=rules.timeout, flush=rules.flush, shelf=shelf)
+
+    links = Shelves([link(str(number)) for number in range(SHELVES)]) if rules.cluster else link()
+    return SharedStore(links, terms(policy), cap=policy.accounts, workers=lambda: rules.workers)
 
 
 def shared_grants(shared: SharedStore, timeout: float) -> Grants:
@@ -61,11 +69,11 @@ def shared_worker(
 ) -> SharedWorker:
     """This worker's part in what the workers do together; it tells the store how many there are."""
     from gateway_guard.stores.redis.crew import Crew  # noqa: PLC0415 - an extra
-    from gateway_guard.stores.redis.wire import RedisWire  # noqa: PLC0415
+    from gateway_guard.stores.redis.wire import ClusterWire, RedisWire  # noqa: PLC0415
 
     link, policy = store.link, gate.rules.policy
     wire = link.wire
-    assert isinstance(wire, RedisWire)  # noqa: S101 - for the type checker; `shared_store` has made it
+    assert isinstance(wire, RedisWire | ClusterWire)  # noqa: S101 - for the type checker; `shared_store` has made it
     lead = min(LEAD, max(LEAST_LEAD, policy.analysis.refresh / 2))
     crew = Crew(lambda: wire.client, link.naming, link.sender, lead=lead, history=policy.store.history)
     worker = SharedWorker(crew, gate, clock, policy.analysis.refresh, analyst, adopted)
@@ -79,13 +87,15 @@ def terms(policy: Policy) -> Terms:
     return Terms(policy.store.lease, exact, policy.store.down if policy.mode == "enforce" else "open")
 
 
-def wire(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> RedisWire:
+def wire(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> RedisWire | ClusterWire:
     """The way to the policy's server."""
     try:
-        from gateway_guard.stores.redis.wire import RedisWire  # noqa: PLC0415 - an extra
+        from gateway_guard.stores.redis.wire import ClusterWire, RedisWire  # noqa: PLC0415 - an extra
     except ImportError:
         raise UsageError("the policy shares debts on a server (`store`), and redis-py is not installed: pip install 'gateway-guard[redis]'") from None
     how = _options(rules, folder, environment)
+    if rules.cluster:
+        return ClusterWire(lambda: _cluster(rules, how), _name(rules))
     return RedisWire(lambda: _client(rules, how), _name(rules))
 
 
@@ -120,5 +130,15 @@ def _client(rules: StoreRules, how: dict[str, Any]) -> Redis:
         sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": rules.timeout}, **how)  # type: ignore[no-untyped-call]
         found: Redis = sentinel.master_for(rules.sentinel.master)
         return found
+    return Redis.from_url(_address(rules), **how)
+
+
+def _cluster(rules: StoreRules, how: dict[str, Any]) -> RedisCluster:
+    from redis.asyncio import RedisCluster  # noqa: PLC0415
+
+    return RedisCluster.from_url(_address(rules), **how)
+
+
+def _address(rules: StoreRules) -> str:
     url = urlsplit(rules.url or "")
-    return Redis.from_url(urlunsplit(url._replace(scheme=SECURE.get(url.scheme, url.scheme))), **how)
+    return urlunsplit(url._replace(scheme=SECURE.get(url.scheme, url.scheme)))

@@ -51,6 +51,8 @@ def sharing(policy: Policy) -> Iterator[Finding]:
 
 def _url(rules: StoreRules) -> Iterator[Finding]:
     url = urlsplit(rules.url or "")
+    if rules.cluster and (url.scheme == "unix" or url.path not in ("", "/", "/0")):
+        yield Finding(("store", "cluster"), "a Redis Cluster is reached by host and port, and has the database 0 only: write `redis://host:6379`")
     if url.scheme not in SCHEMES or (url.scheme != "unix" and not url.hostname) or (url.scheme == "unix" and not url.path.startswith("/")):
         yield Finding(("store", "url"), f"`{rules.url}` is no address of a server; write `redis://host:6379/0`, `rediss://...` for TLS, or `unix:///path`")
     if url.password or url.username:

@@ -281,6 +281,7 @@ class StoreRules(Rules):
     """
 
     url: str | None = None
+    cluster: bool = False
     sentinel: SentinelRules | None = None
     tls: TlsRules | None = None
     user: str | None = None

@@ -12,21 +12,23 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
+from redis import Redis as Client
+from redis.asyncio import Redis, RedisCluster
 
 from gateway_guard.ports import Store
-from gateway_guard.quota import Charge, Quota, Spend
+from gateway_guard.quota import Charge, Per, Quota, Spend
 from gateway_guard.stores.memory import MemoryStore
-from gateway_guard.stores.redis import Link, Naming, SharedStore, Terms
-from gateway_guard.stores.redis.wire import RedisWire
-from tests.servers import BINARIES, running
+from gateway_guard.stores.redis import Link, Naming, SharedStore, Shelves, Terms
+from gateway_guard.stores.redis.wire import ClusterWire, RedisWire
+from tests.servers import BINARIES, free_port, running
 
 MINUTE = Quota("minute", rate=1.0, burst=10.0)
 DAY = Quota("day", rate=0.01, burst=100.0, unit="tokens")
 HELD = Quota("held", rate=0.0, burst=2.0, unit="in_flight")
 # The whole burst is leased: to one worker alone that must make no difference.
 LEASES = {"exact": 0.0, "leased": 1.0}
-KINDS = ["memory", *(f"{mode} on {kind}" for kind in BINARIES for mode in LEASES)]
+KINDS = ["memory", *(f"{mode} on {kind}" for kind in (*BINARIES, "a cluster") for mode in LEASES)]
+SHELVES = 4
 
 Make = Callable[[], Store]
 T = TypeVar("T")
@@ -52,6 +54,9 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield MemoryStore
         return
     mode, _, kind = request.param.partition(" on ")
+    if kind == "a cluster":
+        yield from in_cluster(LEASES[mode], Path(tmp_path_factory.mktemp("server")))
+        return
     with running(kind, Path(tmp_path_factory.mktemp("server"))) as server:
         wire = RedisWire(lambda: Redis.from_url(server.url), server.url)
         numbers = count()
@@ -59,6 +64,26 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         def fresh() -> Store:
             link = Link(wire, Naming(f"t{next(numbers)}"), sender="w1", timeout=5.0, live=False)
             return SharedStore(link, Terms(lease=LEASES[mode]))
+
+        yield fresh
+        books.run(wire.close())
+
+
+def in_cluster(lease: float, folder: Path) -> Iterator[Make]:
+    """A cluster of one node, which refuses a script whose keys lie in several slots as any other does."""
+    port = free_port()
+    with running("valkey 9.1", folder, "--port", str(port), "--cluster-enabled", "yes") as server:
+        with Client(unix_socket_path=str(server.path)) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                pass
+        wire = ClusterWire(lambda: RedisCluster(host="127.0.0.1", port=port), "the cluster")
+        numbers = count()
+
+        def fresh() -> Store:
+            naming = Naming(f"t{next(numbers)}", shelves=SHELVES)
+            links = [Link(wire, naming, sender="w1", timeout=5.0, live=False, shelf=str(shelf)) for shelf in range(SHELVES)]
+            return SharedStore(Shelves(links), Terms(lease=lease))
 
         yield fresh
         books.run(wire.close())
@@ -107,6 +132,24 @@ def test_all_or_none(make: Make) -> None:
     result = spend(store, Charge("a", DAY, 5.0), Charge("a", MINUTE, 11.0), at=0.0)
     assert (result.ok, result.short) == (False, 1)
     assert level(store, Charge("a", DAY, 0.0), 0.0) == 0.0
+
+
+PERS: tuple[Per, ...] = ("account", "org", "model", "plan")
+
+
+def test_all_or_none_over_subjects_of_different_kinds(make: Make) -> None:
+    """An organisation, a model and an account in one bill: whichever refuses, nobody has paid, and the refusal is of the right one."""
+    store = make()
+    quotas = [Quota("minute", rate=1.0, burst=10.0, per=per) for per in PERS]
+    for short, tight in enumerate(quotas):
+        names = [f"{tight.per}-{quota.per}" for quota in quotas]
+        assert spend(store, Charge(names[short], tight, 8.0), at=0.0).ok
+        found = spend(store, *(Charge(name, quota, 4.0, held=1.0) for name, quota in zip(names, quotas, strict=True)), at=0.0, hold=f"r{short}", until=60.0)
+        assert (found.ok, found.short, found.wait) == (False, short, pytest.approx(2.0))
+        assert found.levels == pytest.approx([8.0 if quota is tight else 0.0 for quota in quotas])
+        assert [level(store, Charge(name, quota, 0.0), 0.0) for name, quota in zip(names, quotas, strict=True)] == pytest.approx(found.levels)
+        paid = spend(store, *(Charge(name, quota, 2.0) for name, quota in zip(names, quotas, strict=True)), at=0.0)
+        assert paid.levels == pytest.approx([10.0 if quota is tight else 2.0 for quota in quotas])
 
 
 def test_what_is_larger_than_the_burst_never_fits(make: Make) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import zstandard
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from gateway_guard.errors import StoreError
@@ -95,7 +95,9 @@ class Crew:
     `history`: seconds that events are kept. Every call raises StoreError when the server fails.
     """
 
-    def __init__(self, client: Callable[[], Redis], naming: Naming, sender: str, *, alive: float = 5.0, lead: float = 10.0, history: float = 3600.0) -> None:
+    def __init__(
+        self, client: Callable[[], Redis | RedisCluster], naming: Naming, sender: str, *, alive: float = 5.0, lead: float = 10.0, history: float = 3600.0
+    ) -> None:
         self.sender = sender
         self.lead = lead
         self._client = client
@@ -154,7 +156,12 @@ class Crew:
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call `heard` whenever a view is published, until cancelled or the connection is lost."""
-        pubsub = self._client().pubsub()
+        client = self._client()
+        if isinstance(client, RedisCluster):
+            # Its client takes no subscriptions: views are polled for.
+            await asyncio.Event().wait()
+            return
+        pubsub = client.pubsub()
         try:
             await pubsub.subscribe(self._channel)
             async for message in pubsub.listen():

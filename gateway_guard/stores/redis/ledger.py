@@ -17,6 +17,7 @@ from hashlib import blake2b, sha1
 from pathlib import Path
 from struct import unpack
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -44,9 +45,9 @@ class Verb(enum.IntEnum):
 
 
 class Operation:
-    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it."""
+    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it. `owed`: whoever posted it counts it until it is carried out."""
 
-    __slots__ = ("answer", "at", "bill", "hold", "patience", "until", "verb")
+    __slots__ = ("answer", "at", "bill", "hold", "owed", "patience", "until", "verb")
 
     def __init__(self, verb: Verb, bill: Bill, at: float, until: float = 0.0, hold: str = "", patience: float = 0.0) -> None:  # noqa: PLR0917 - made for each request
         self.verb = verb
@@ -56,6 +57,7 @@ class Operation:
         self.hold = hold
         self.patience = patience
         self.answer: asyncio.Future[Answer] | None = None
+        self.owed = True
 
 
 class Answer(NamedTuple):
@@ -69,27 +71,31 @@ class Answer(NamedTuple):
 
 
 class Naming(NamedTuple):
-    """How subjects become keys: `prefix`, and the `secret` of those hashes that are made here."""
+    """How subjects become keys: `prefix`, and the `secret` of those hashes that are made here.
+
+    `shelves`: slots of a Redis Cluster that they are spread over; 0: there is no cluster.
+    """
 
     prefix: str = "gateway_guard"
     secret: bytes = b""
+    shelves: int = 0
 
-    def tag(self, part: Part) -> str:
-        """What a part's key is placed by: what is the account's is in one place."""
+    def shelf(self, part: Part) -> int:
+        """Where a part's key lies in a Redis Cluster: what is the account's is in one place."""
         per, subject = part.lines.per, part.subject
-        if per in HASHED:
-            return subject
-        return subject.partition("/")[0] if per == "account_model" else self._hash(subject)
+        return crc32((subject.partition("/")[0] if per == "account_model" else subject).encode("utf-8", "surrogatepass")) % self.shelves
 
     def row(self, part: Part) -> str:
         """The key of the row of a part's subject."""
         per, subject = part.lines.per, part.subject
         if per in HASHED:
-            return f"{self.prefix}:{{{subject}}}:{per}"
-        if per == "account_model":
-            account, _, model = subject.partition("/")
-            return f"{self.prefix}:{{{account}}}:{self._hash(model)}"
-        return f"{self.prefix}:{{{self._hash(subject)}}}:{per}"
+            tag, rest = subject, per
+        elif per == "account_model":
+            tag, _, model = subject.partition("/")
+            rest = self._hash(model)
+        else:
+            tag, rest = self._hash(subject), per
+        return f"{self.prefix}:{{{self.shelf(part)}}}:{tag}:{rest}" if self.shelves else f"{self.prefix}:{{{tag}}}:{rest}"
 
     def of(self, what: str, tag: str) -> str:
         """A key of our own, placed by `tag`."""

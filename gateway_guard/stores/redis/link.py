@@ -55,17 +55,18 @@ def _nobody(operations: Sequence[Operation], found: Sequence[Answer]) -> None:
 class Link:
     """Carries operations to the ledger. `timeout` seconds for a batch · `flush` seconds that an operation that nobody waits for may be kept back.
 
-    `live`: the server's clock counts (see `ledger`) · `sender` names this process, unlike all others · `heard` is told of every batch that was carried out.
+    `live`: the server's clock counts (see `ledger`) · `sender` names this process, unlike all others · `heard` is told of every batch that was carried out ·
+    `shelf` of a Redis Cluster that all keys lie on.
     """
 
-    def __init__(self, wire: Wire, naming: Naming, *, sender: str, timeout: float = 0.05, flush: float = 0.005, live: bool = True) -> None:
+    def __init__(self, wire: Wire, naming: Naming, *, sender: str, timeout: float = 0.05, flush: float = 0.005, live: bool = True, shelf: str = "") -> None:
         self.wire = wire
         self.naming = naming
         self.live = live
         self.sender = sender
         self.heard: Heard = _nobody
         self.failures = self.dropped = 0
-        self._journal = naming.of("journal", sender)
+        self._journal = naming.of(f"journal:{sender}", shelf or sender)
         self._timeout = timeout
         self._flush = flush
         self._queue: list[Operation] = []

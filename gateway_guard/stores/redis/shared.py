@@ -30,6 +30,7 @@ from gateway_guard.quota import SPECK, Bill, Charges, Lines, Part, Spend, billed
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis.ledger import Answer, Operation, Verb, names
 from gateway_guard.stores.redis.link import Link
+from gateway_guard.stores.redis.shelves import Shelves
 
 StoreDown = Literal["local", "open", "closed"]
 # So long a refusal by the server is repeated without asking again, in seconds: whoever floods is not answered by a call each.
@@ -58,7 +59,7 @@ class Refusal(NamedTuple):
 class SharedStore:
     """`ports.Store` for one of several workers. `workers` says how many there are, at least; `cap` bounds the subjects in the picture."""
 
-    def __init__(self, link: Link, terms: Terms | None = None, *, cap: int = 1_000_000, workers: Callable[[], int] = lambda: 1) -> None:
+    def __init__(self, link: Link | Shelves, terms: Terms | None = None, *, cap: int = 1_000_000, workers: Callable[[], int] = lambda: 1) -> None:
         self.terms = terms or Terms()
         self.workers = workers
         self.link = link
@@ -183,7 +184,7 @@ class SharedStore:
     def _adopt(self, operations: Sequence[Operation], answers: Sequence[Answer]) -> None:
         """The server has carried these out: its levels, and on top what is unsent, are the picture."""
         for operation in operations:
-            if operation.answer is None:
+            if operation.answer is None and operation.owed:
                 self._owe(operation.bill, -1.0)
         now = self._now() if self.link.live else 0.0
         for operation, answer in zip(operations, answers, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError
 
@@ -83,6 +83,39 @@ class RedisWire:
         if connection is not None:
             await connection.disconnect(nowait=True)
             await self.client.connection_pool.release(connection)
+
+
+class ClusterWire:
+    """The ledger script on a Redis Cluster: redis-py finds the node that has the slot."""
+
+    def __init__(self, client: Callable[[], RedisCluster], name: str) -> None:
+        self.name = name
+        self._make = client
+        self._client: RedisCluster | None = None
+
+    @property
+    def client(self) -> RedisCluster:
+        """The client itself."""
+        if self._client is None:
+            self._client = self._make()
+        return self._client
+
+    async def call(self, keys: Sequence[str], payload: bytes) -> list[bytes]:
+        """Run the ledger script; StoreError when the cluster refuses."""
+        rest = (len(keys), *keys, payload)
+        try:
+            try:
+                found: list[bytes] = await self.client.execute_command("EVALSHA", DIGEST, *rest)
+            except NoScriptError:
+                found = await self.client.execute_command("EVAL", SCRIPT, *rest)
+        except RedisError as error:
+            raise StoreError(str(error), retryable=True) from error
+        return found
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._client is not None:
+            await self._client.aclose()
 
 
 def packed(*words: bytes) -> bytes:
