@@ -53,10 +53,10 @@ def shared_store(policy: Policy, folder: Path, key: bytes, environment: Mapping[
 def shared_grants(shared: SharedStore, timeout: float) -> Grants:
     """The step-ups that any worker has seen met, on the store's own connection."""
     from gateway_guard.stores.redis.grants import RedisGrants  # noqa: PLC0415 - an extra
-    from gateway_guard.stores.redis.wire import RedisWire  # noqa: PLC0415
+    from gateway_guard.stores.redis.wire import ClusterWire, RedisWire  # noqa: PLC0415
 
     way = shared.link.wire
-    assert isinstance(way, RedisWire)  # noqa: S101 - for the type checker: `shared_store` made it
+    assert isinstance(way, RedisWire | ClusterWire)  # noqa: S101 - for the type checker: `shared_store` made it
     return RedisGrants(way, shared.link.naming, MemoryGrants(), timeout=timeout)
 
 

@@ -175,6 +175,6 @@ class Crew:
     async def _call(self, *command: Any) -> Any:
         try:
             async with asyncio.timeout(self.lead / 2):
-                return await self._client().execute_command(*command)  # type: ignore[no-untyped-call]
+                return await self._client().execute_command(*command)
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreError(str(error) or "no answer in time", retryable=True) from error

@@ -12,7 +12,7 @@ from gateway_guard.ports import Grants
 from gateway_guard.stores.redis.ledger import Naming
 
 if TYPE_CHECKING:
-    from gateway_guard.stores.redis.wire import RedisWire
+    from gateway_guard.stores.redis.wire import ClusterWire, RedisWire
 
 log = logging.getLogger("gateway_guard")
 
@@ -20,7 +20,7 @@ log = logging.getLogger("gateway_guard")
 class RedisGrants:
     """`ports.Grants` on a server, and on `own`, which knows what this process was told even when the server is down. `timeout` in seconds."""
 
-    def __init__(self, wire: RedisWire, naming: Naming, own: Grants, *, timeout: float) -> None:
+    def __init__(self, wire: RedisWire | ClusterWire, naming: Naming, own: Grants, *, timeout: float) -> None:
         self._wire = wire
         self._naming = naming
         self._own = own

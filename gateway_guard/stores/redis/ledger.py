@@ -88,13 +88,14 @@ class Naming(NamedTuple):
     def row(self, part: Part) -> str:
         """The key of the row of a part's subject."""
         per, subject = part.lines.per, part.subject
+        rest: str = per
         if per in HASHED:
-            tag, rest = subject, per
+            tag = subject
         elif per == "account_model":
             tag, _, model = subject.partition("/")
             rest = self._hash(model)
         else:
-            tag, rest = self._hash(subject), per
+            tag = self._hash(subject)
         return f"{self.prefix}:{{{self.shelf(part)}}}:{tag}:{rest}" if self.shelves else f"{self.prefix}:{{{tag}}}:{rest}"
 
     def of(self, what: str, tag: str) -> str:

@@ -102,7 +102,7 @@ class ClusterWire:
 
     async def call(self, keys: Sequence[str], payload: bytes) -> list[bytes]:
         """Run the ledger script; StoreError when the cluster refuses."""
-        rest = (len(keys), *keys, payload)
+        rest: list[str | bytes | int] = [len(keys), *keys, payload]
         try:
             try:
                 found: list[bytes] = await self.client.execute_command("EVALSHA", DIGEST, *rest)
