@@ -17,6 +17,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m examples.demo
 
 test check: $(VENV)/.dev
+	@sh tests/browser.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
