@@ -222,3 +222,27 @@ def test_help_does_not_wait_for_the_heavy_parts() -> None:
     code = f"import sys, gateway_guard.cli.explain; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=Path(__file__).parent.parent, text=True)
     assert found.stdout == "[]\n"
+
+
+def test_compare_shows_both_ways_and_writes_what_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.yaml").write_text(POLICY.replace("burst: 3", "burst: 1").replace("name: test", "name: other"))
+    assert run("compare", "policy.yaml", "other.yaml", "log.jsonl.zst", "--report", "c.json", "--report", "c.html") == 0
+    assert "Worse off under other: 1 accounts" in capsys.readouterr().out
+    assert json.loads(Path("c.json").read_text())["worse"]["accounts"] == 1
+    assert Path("c.html").read_text().startswith("<!doctype html>")
+    assert run("compare", "policy.yaml", "other.yaml", "log.jsonl.zst", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["complete"]
+    assert run("compare", "policy.yaml", "none.yaml", "log.jsonl.zst") == 1
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def test_a_report_is_a_page_and_json_at_once_and_labels_are_for_it_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("labels.csv").write_text("account,kind,actor\nacct_one,attack,ring\n")
+    plain, labelled = "d1.jsonl", "d2.jsonl"
+    assert replayed("--accounts", "accounts.csv", "--decisions", plain) == 0
+    assert replayed("--accounts", "accounts.csv", "--decisions", labelled, "--labels", "labels.csv", "--report", "r.html", "--report", "r.json") == 0
+    assert Path(plain).read_bytes() == Path(labelled).read_bytes()
+    assert json.loads(Path("r.json").read_text())["labelled"]["recall"]["whole"] == 1
+    assert "Against the labels" in Path("r.html").read_text()
+    assert replayed("--labels", "none.csv") == 2
+    assert "none.csv: the labels cannot be read" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, explain, power, replay, schema, serve, tune
+from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, compare, explain, power, replay, schema, serve, tune
 
 app = typer.Typer(
     name="gateway-guard",
@@ -19,6 +19,7 @@ check.register(app)
 schema.register(app)
 serve.register(app)
 replay.register(app)
+compare.register(app)
 explain.register(app)
 calibrate.register(app)
 tune.register(app)

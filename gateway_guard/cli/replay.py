@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from gateway_guard.policy.model import Mode, Policy
     from gateway_guard.replay.labels import Label
     from gateway_guard.replay.report import Report
-    from gateway_guard.replay.session import Outputs, Session
     from gateway_guard.replay.stage import Stage
+    from gateway_guard.trace.events import Trace
+    from gateway_guard.trace.exchanges import ExchangeLog
 
 INTERRUPTED = 130
 PAGE_WIDTH = 130
@@ -49,8 +50,8 @@ def replay(
     not be used, 2 called wrongly, 130 interrupted (what there was is kept, marked as partial).
     """
     reports = report or []
-    _check_places(traffic, decisions, *reports, trace)
-    known = _labels(labels)
+    check_places(traffic, decisions, *reports, trace)
+    known = read_labels(labels)
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved))
     heed(stage.gate, state)
     _play(stage, decisions, reports, trace, known)
@@ -79,9 +80,14 @@ def open_stage(
     mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
     key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
     stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved, change=change)
-    for note in stage.notes:
-        typer.echo(f"note: {note}", err=True)
+    tell(stage.notes)
     return stage
+
+
+def tell(notes: Iterable[str]) -> None:
+    """What to know beforehand."""
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def _share(text: str) -> float:
@@ -93,15 +99,17 @@ def _share(text: str) -> float:
         raise UsageError(f"--solved {text}: {error}") from None
 
 
-def _check_places(traffic: str, *outputs: str) -> None:
+def check_places(traffic: str, *outputs: str) -> None:
+    """Refuse to write two things to one place, or over the traffic."""
     places = [os.path.realpath(name) if name != "-" else name for name in outputs if name]
     if len(set(places)) < len(places):
-        raise UsageError("--decisions, --report and --trace must go to different places")
+        raise UsageError("outputs (--decisions, --report, --trace) must go to different places")
     if traffic != "-" and os.path.realpath(traffic) in places:
         raise UsageError(f"{traffic}: is the traffic, and would be written over: choose another name")
 
 
-def _labels(path: Path | None) -> dict[str, Label] | None:
+def read_labels(path: Path | None) -> dict[str, Label] | None:
+    """The labels in a file, if there is one."""
     from gateway_guard.replay.labels import load  # noqa: PLC0415
 
     return None if path is None else load(path)
@@ -127,7 +135,7 @@ def _play(stage: Stage, decisions: str, reports: list[str], trace: str, labels: 
     with ExitStack() as stack:
         stack.callback(stage.source.close)
         files = [stack.enter_context(Output(name)) for name in reports]
-        ended, seconds = _run(session, stage, Outputs(decisions, trace))
+        ended, seconds = play(stage.source, lambda tick: session.run(Outputs(decisions, trace), tick))
         if isinstance(ended, GuardError) and not session.tally.first:
             raise ended  # before anything was played there is nothing to tell
         result = session.report(seconds)
@@ -141,8 +149,8 @@ def _play(stage: Stage, decisions: str, reports: list[str], trace: str, labels: 
     raise typer.Exit(INTERRUPTED if ended else 0)
 
 
-def _run(session: Session, stage: Stage, outputs: Outputs) -> tuple[BaseException | None, float]:
-    """Play. Returns what ended it early, if anything did, and the seconds that it took."""
+def play(source: ExchangeLog | Trace, run: Callable[[Callable[[], None]], None]) -> tuple[BaseException | None, float]:
+    """Play, with a bar. Returns what ended it early, if anything did, and the seconds that it took."""
     import gc  # noqa: PLC0415
     import signal  # noqa: PLC0415
     import time  # noqa: PLC0415
@@ -152,8 +160,8 @@ def _run(session: Session, stage: Stage, outputs: Outputs) -> tuple[BaseExceptio
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     start, ended = time.perf_counter(), None
     try:
-        with progress(stage) as tick:
-            session.run(outputs, tick)
+        with progress(source) as tick:
+            run(tick)
     except (KeyboardInterrupt, GuardError) as error:
         ended = error
     except BrokenPipeError:
@@ -172,7 +180,7 @@ def console(*, err: bool) -> Console:
 
 
 @contextmanager
-def progress(stage: Stage) -> Iterator[Callable[[], None]]:
+def progress(source: ExchangeLog | Trace) -> Iterator[Callable[[], None]]:
     """A bar on standard error with the bytes read and the time left; nothing when that is no terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
@@ -181,7 +189,6 @@ def progress(stage: Stage) -> Iterator[Callable[[], None]]:
     if not terminal.is_terminal:
         yield lambda: None
         return
-    source = stage.source
     columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task("", total=source.size or None)

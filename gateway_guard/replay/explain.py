@@ -160,6 +160,8 @@ def _verdict(decision: Decision, quota: QuotaAsked | None) -> str:
         return f"let through by an exemption, although {_blame(quota)}"
     if kind == "delayed":
         return f"{done} delayed{f' by {decision.wait:,.3f} s' if decision.wait else ''}: {_blame(quota)}"
+    if kind == "degraded":
+        return f"{done} served with a poorer answer, by the rung {decision.rung}"
     blame = _blame(quota)
     if decision.would >= Action.CHALLENGE:
         blame = f"the rung {decision.rung} {'refuses' if decision.would is Action.DENY else 'asks for a proof that was not shown'}"

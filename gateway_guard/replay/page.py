@@ -58,7 +58,7 @@ def _head(report: Report) -> Text:
 
 def _actions(report: Report) -> Table:
     verb = "What happened to the requests" if report.policy.mode == "enforce" else "What would have happened to the requests"
-    table = _table(verb, "action", "", right=("requests", "share"))
+    table = titled(verb, "action", "", right=("requests", "share"))
     decided = sum(report.decisions.actions.values())
     for action, count in report.decisions.actions.items():
         if count or action == "allow":
@@ -80,7 +80,7 @@ def _throttled(table: Table, report: Report, decided: int) -> None:
 
 def _touched(report: Report) -> Table:
     columns = ("accounts", "touched", "", "refused", "requests", "touched requests", "")
-    table = _table("Who is touched (anything but allow, at least once)", "plan", right=columns)
+    table = titled("Who is touched (anything but allow, at least once)", "plan", right=columns)
     for plan, group in report.plans.items():
         _group(table, plan or "(no plan)", group)
     if len(report.plans) > 1:
@@ -105,7 +105,7 @@ def _group(table: Table, name: str, group: Group) -> None:
 
 
 def _quotas(quotas: dict[str, QuotaUse]) -> Table:
-    table = _table("How full the quotas became", "quota", "per", "fullest of 99 %", right=("median", "90 %", "99 %", "most", "refused", "delayed"))
+    table = titled("How full the quotas became", "quota", "per", "fullest of 99 %", right=("median", "90 %", "99 %", "most", "refused", "delayed"))
     for name, use in quotas.items():
         fills = (_percent(fill) for fill in (use.fill_median, use.fill_90, use.fill_99, use.fill_most))
         table.add_row(name, use.per, _bar(use.fill_99), *fills, f"{use.refused:,}", f"{use.delayed:,}")
@@ -113,14 +113,14 @@ def _quotas(quotas: dict[str, QuotaUse]) -> Table:
 
 
 def _reasons(report: Report) -> Table:
-    table = _table("Why", "reason", right=("requests",))
+    table = titled("Why", "reason", right=("requests",))
     for reason, count in list(report.decisions.reasons.items())[:10]:
         table.add_row(reason, f"{count:,}")
     return table
 
 
 def _top(report: Report) -> Table:
-    table = _table("Accounts that are refused most", "account", "plan", right=("requests", "refused", "delayed"))
+    table = titled("Accounts that are refused most", "account", "plan", right=("requests", "refused", "delayed"))
     table.add_column("mostly by")
     for top in report.top:
         table.add_row(top.account, top.plan, f"{top.requests:,}", f"{top.refused:,}", f"{top.delayed:,}", top.reason)
@@ -153,7 +153,8 @@ def _tokens(tokens: Tokens) -> str:
     return f"{tokens.input:,} in, {tokens.output:,} out"
 
 
-def _table(title: str, *left: str, right: tuple[str, ...]) -> Table:
+def titled(title: str, *left: str, right: tuple[str, ...]) -> Table:
+    """An empty table under its title."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in left:
         table.add_column(column)

@@ -143,7 +143,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode(report: Report) -> bytes:
     """The report as JSON, indented for people who open it."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return encoded(report)
+
+
+def encoded(value: msgspec.Struct) -> bytes:
+    """A value as JSON, indented."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def decisions_of(tally: Tally) -> Decisions:

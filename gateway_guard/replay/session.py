@@ -61,7 +61,7 @@ class Session:
                     for take in takers:
                         take(step)
                     if not number % EVERY:
-                        self._watch.look(self._stage.gate.view, self.tally)
+                        self.look()
                         tick()
         except KeyboardInterrupt:
             self.stopped = "interrupted"
@@ -73,10 +73,14 @@ class Session:
             self._stage.source.close()
             self.kept = [file.aside for file in files if file.aside]
 
+    def look(self) -> None:
+        """Note how the clusters stand, now and then."""
+        self._watch.look(self._stage.gate.view, self.tally)
+
     def report(self, seconds: float) -> Report:
         """What was found so far."""
         tally, stage = self.tally, self._stage
-        self._watch.look(stage.gate.view, tally)
+        self.look()
         return Report(
             complete=not self.stopped,
             stopped=self.stopped,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -57,22 +58,58 @@ def set_up(
     `change` the policy before it is played.
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode, change=change)
-    rules = parts.rules.policy
-    gate = Gate(parts.rules, MemoryStore(rules.accounts))
-    who = analyst_of(rules, policy.parent) if analyst and rules.analysis.enabled else None
-    player = _player(gate, who, rules.analysis.refresh)
-    known = parts.pseudonyms.text("trace", "key")
-    used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
+    guard, told = _guard(parts, analyst=analyst), terms(parts.rules.policy, solved)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
-        how = terms(rules, solved)
-        order = Order(traffic, str(policy), key, how, str(accounts or ""), mode)
-        found = read_aside(log, order) if change is None and worth(traffic) else readings(log, parts.intake, how)
-        return Stage(log, play_readings(found, player, how), used, _names(parts), known, gate, parts.loaded.warnings, who)
-    trace = Trace(traffic, fingerprints=fingerprints or who is not None)
-    own = trace.header.key == known
-    notes = () if own else ("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply",)
-    return Stage(trace, play_trace(trace, player, terms(rules, solved)), used, _names(parts), known, gate, (*parts.loaded.warnings, *notes), who)
+        order = Order(traffic, str(policy), key, told, str(accounts or ""), mode)
+        found = read_aside(log, order) if change is None and worth(traffic) else readings(log, parts.intake, told)
+        return _stage(log, play_readings(found, guard.player, told), parts, guard)
+    trace = Trace(traffic, fingerprints=fingerprints or guard.analyst is not None)
+    return _stage(trace, play_trace(trace, guard.player, told), parts, guard)
+
+
+def set_up_pair(traffic: str, policies: tuple[Path, Path], key: bytes, *, accounts: Path | None = None, mode: Mode | None = None) -> tuple[Stage, Stage]:
+    """The same traffic under two policies at once: it is read once, as the first policy reads it. Take the steps of both in turn."""
+    one, two = (assemble(policy, key, today=None, directory=accounts, mode=mode) for policy in policies)
+    guards, told = [_guard(parts, analyst=True) for parts in (one, two)], [terms(parts.rules.policy) for parts in (one, two)]
+    if not is_trace(traffic):
+        log = ExchangeLog(traffic)
+        found = itertools.tee(readings(log, one.intake, told[0]))
+        steps = [play_readings(own, guard.player, ours) for own, guard, ours in zip(found, guards, told, strict=True)]
+        return _stage(log, steps[0], one, guards[0], *_unread(one, two)), _stage(log, steps[1], two, guards[1])
+    trace = Trace(traffic, fingerprints=any(guard.analyst is not None for guard in guards))
+    steps = [play_trace(own, guard.player, ours) for own, guard, ours in zip(itertools.tee(trace), guards, told, strict=True)]
+    return _stage(trace, steps[0], one, guards[0]), _stage(trace, steps[1], two, guards[1])
+
+
+def _stage(source: ExchangeLog | Trace, steps: Iterator[Step], parts: Parts, guard: _Guard, *notes: str) -> Stage:
+    rules, known = parts.rules.policy, parts.pseudonyms.text("trace", "key")
+    used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
+    told = [*parts.loaded.warnings, *notes]
+    if isinstance(source, Trace) and source.header.key != known:
+        told.append("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply")
+    return Stage(source, steps, used, _names(parts), known, guard.gate, tuple(told), guard.analyst)
+
+
+class _Guard(NamedTuple):
+    """One gate with all that plays it."""
+
+    gate: Gate
+    player: Player
+    analyst: Analyst | None
+
+
+def _guard(parts: Parts, *, analyst: bool) -> _Guard:
+    rules = parts.rules.policy
+    gate = Gate(parts.rules, MemoryStore(rules.accounts))
+    who = analyst_of(rules, parts.loaded.path.parent) if analyst and rules.analysis.enabled else None
+    return _Guard(gate, _player(gate, who, rules.analysis.refresh), who)
+
+
+def _unread(one: Parts, two: Parts) -> tuple[str, ...]:
+    """What the second policy would have read otherwise."""
+    differ = [part for part in ("identity", "lists", "guard", "reservation") if getattr(one.rules.policy, part) != getattr(two.rules.policy, part)]
+    return (f"requests are read once, by the first policy: the second one's `{'`, `'.join(differ)}` differ and are not used",) if differ else ()
 
 
 def _player(gate: Gate, who: Analyst | None, every: float) -> Player:

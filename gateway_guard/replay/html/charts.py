@@ -9,12 +9,13 @@ from markupsafe import Markup
 
 from gateway_guard.decision import LABELS
 from gateway_guard.replay.headroom import Fill
-from gateway_guard.replay.html.svg import area, bound, chart, clock, on_grid, percent, plane, tag
+from gateway_guard.replay.html.svg import area, bound, chart, clock, on_grid, percent, plane, stairs, tag
 from gateway_guard.replay.report import Timeline
 from gateway_guard.replay.touched import Group
 
 ALL, TOUCHED, GAP, AXIS = 170, 110, 34, 26
 REACH = 1.1
+KINDS = {"served": "allow", "delayed": "throttle", "degraded": "degrade", "refused": "deny"}
 
 
 def traffic(timeline: Timeline) -> Markup:
@@ -53,6 +54,28 @@ def _hints(timeline: Timeline, rows: Sequence[Sequence[int]], height: float) -> 
             told = ", ".join(f"{label} {count:,}" for label, count in zip(LABELS, counts, strict=True) if count)
             hints.append(tag("rect", tag("title", f"{when(timeline.start + place * timeline.width)} UTC: {told}"), x=place, y=0, width=1, height=1))
     return plane(0, height, len(rows[0]), 1, tag("g", *hints, class_="hints"))
+
+
+def touched_twice(one: Timeline, two: Timeline) -> Markup:
+    """What either of two policies touches, over time."""
+    sides = [[sum(column) for column in zip(*(side.actions[label] for label in LABELS[1:]), strict=True)] for side in (one, two)]
+    most = bound(max([1, *sides[0], *sides[1]]))
+    lines = [tag("path", d=stairs([n * 100.0 / most for n in side], 100.0), class_=f"curve {kind}") for side, kind in zip(sides, ("c1", "c0"), strict=True)]
+    end = one.start + one.width * len(sides[0])
+    drawn = on_grid(14, ALL, most, plane(14, ALL, len(sides[0]), 100, *lines))
+    label = f"Touched requests over time: {sum(sides[0]):,} under the first policy, {sum(sides[1]):,} under the second."
+    return chart(14 + ALL + AXIS, label, drawn, clock(14 + ALL + AXIS - 6, one.start, end))
+
+
+def mix(counts: Sequence[int], treatments: Sequence[str]) -> Markup:
+    """One bar, parted by treatment."""
+    total, at, parts = sum(counts) or 1, 0.0, []
+    for count, treatment in zip(counts, treatments, strict=True):
+        hint = tag("title", f"{treatment} {count:,}")
+        parts.append(tag("rect", hint, x=percent(at), y=1, width=percent(count / total), height=7, class_=f"fill {KINDS[treatment]}"))
+        at += count / total
+    told = ", ".join(f"{treatment} {count:,}" for count, treatment in zip(counts, treatments, strict=True) if count)
+    return tag("svg", *parts, class_="bar", width="100%", height=10, role="img", aria_label=told)
 
 
 def share_bar(part: Group, most: float) -> Markup:

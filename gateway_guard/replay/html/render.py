@@ -5,12 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gateway_guard.decision import LABELS
 from gateway_guard.evidence import FAMILIES
+from gateway_guard.replay.compare import Comparison
 from gateway_guard.replay.html import actors, charts
 from gateway_guard.replay.page import MEANING
 from gateway_guard.replay.report import Report
@@ -19,11 +21,20 @@ FEW = 48
 
 
 def render(report: Report) -> bytes:
-    """The whole page."""
-    style = _environment().loader.get_source(_environment(), "style.css")[0]  # type: ignore[union-attr]
+    """The page of one replay."""
+    return _page("report.html.j2", r=report, labels=LABELS, meaning=MEANING, families=FAMILIES, periods=_periods(report))
+
+
+def render_comparison(comparison: Comparison) -> bytes:
+    """The page of two policies side by side."""
+    differing = sum(count for place, row in enumerate(comparison.moves) for other, count in enumerate(row) if place != other)
+    return _page("compare.html.j2", c=comparison, differing=differing)
+
+
+def _page(template: str, **values: object) -> bytes:
+    style = Markup((files("gateway_guard.replay.html") / "templates" / "style.css").read_text("utf-8"))  # noqa: S704 - our own file
     digest = b64encode(sha256(style.encode()).digest()).decode()
-    page = _environment().get_template("report.html.j2")
-    return page.render(r=report, style=Markup(style), digest=digest, labels=LABELS, meaning=MEANING, families=FAMILIES, periods=_periods(report)).encode()  # noqa: S704
+    return _environment().get_template(template).render(style=style, digest=digest, **values).encode()
 
 
 @cache
@@ -38,7 +49,8 @@ def _environment() -> Environment:
 def share(part: float, whole: float = 1.0) -> str:
     """A share in percent, with as many digits as it takes to see it."""
     value = 100.0 * part / whole if whole else 0.0
-    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %" if value >= 0.1 else f"{value:.2g} %"
+    digits = f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"
+    return f"{digits}\u00a0%"
 
 
 def count(value: int) -> str:
