@@ -151,7 +151,7 @@ def _played(trace: str, policy: Path, accounts: Path | None, change: Change) -> 
 
 def _play(stage: Stage, takers: list[Callable[[Step], None]]) -> None:
     try:
-        with progress(stage) as tick:
+        with progress(stage.source) as tick:
             for number, step in enumerate(stage.steps):
                 for take in takers:
                     take(step)
