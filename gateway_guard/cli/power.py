@@ -75,7 +75,7 @@ def _read(stage: Stage) -> Background:
 
     background = Background()
     try:
-        with progress(stage) as tick:
+        with progress(stage.source) as tick:
             for event in history(stage.steps):
                 background.take((event,))
                 tick()
