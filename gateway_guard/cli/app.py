@@ -9,6 +9,7 @@ from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clu
 app = typer.Typer(
     name="gateway-guard",
     help="Adaptive quotas per account, and per cluster of accounts that act as one, for LLM APIs.",
+    epilog="Exit code: 0 done, 1 failed, 2 called wrongly, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway_guard.view import View
 
 RELEASED_DAYS = 30
-appeals = typer.Typer(help="Appeals: list, show, release, confirm.", no_args_is_help=True)
+appeals = typer.Typer(help="Answer appeals: list, show, release, confirm.", no_args_is_help=True)
 Ident = Annotated[str, typer.Argument(metavar="APPEAL", help="The id of an appeal, or of its decision.", show_default=False)]
 
 
@@ -85,7 +85,10 @@ def release(ident: Ident, policy: PolicyFile, reason: Reason, until: Until = "")
 
 @appeals.command()
 def confirm(ident: Ident, policy: PolicyFile, reason: Reason) -> None:
-    """Turn an appeal down: the decision stands until it expires. The answer reaches the account with the reason given here."""
+    """Turn an appeal down: the decision stands until it expires.
+
+    The answer reaches the account with the reason given here.
+    """
     confirmed = open_ledger(policy).answer(ident, "confirmed", now(), by=who(), answer=checked_reason(reason))
     typer.echo(f"confirmed {confirmed.id}: the decision stands")
 

@@ -15,7 +15,7 @@ from gateway_guard.errors import UsageError
 if TYPE_CHECKING:
     from gateway_guard.trace.verify import Head
 
-audit = typer.Typer(help="The audit log: verify, show.", no_args_is_help=True)
+audit = typer.Typer(help="Verify or show the audit log.", no_args_is_help=True)
 Files = Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Files of the log; without any, all that the policy names.", show_default=False)]
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", envvar="GATEWAY_GUARD_POLICY", help="The policy file: its log, its key, its state.", show_default=False)
@@ -29,10 +29,11 @@ def register(app: typer.Typer) -> None:
 
 @audit.command()
 def verify(files: Files = None, policy: PolicyFile = None) -> None:
-    """Check that nothing in the audit log was edited, removed, moved or cut off. Exit code: 0 it holds, 1 it does not, 2 called wrongly.
+    """Verify that nothing in the audit log was edited, removed, moved or cut off.
 
     Every entry is sealed under the installation's key (GATEWAY_GUARD_KEY, GATEWAY_GUARD_KEY_FILE, or beside the policy) over the one before it, and every file
     over the file before it. That the newest file was not cut off is checked against the state file, when the policy keeps one.
+    Exit code: 0 it holds, 1 it does not, 2 called wrongly.
     """
     from gateway_guard.trace.seal import Sealer  # noqa: PLC0415 - help must not wait for all of this
     from gateway_guard.trace.verify import verify as check  # noqa: PLC0415
@@ -57,7 +58,10 @@ def show(
     since: Annotated[str, typer.Option(help="Only from this day (UTC) on, such as 2027-03-31.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what the audit log says, the oldest first. It is not checked here: `audit verify` does that."""
+    """Show what the audit log says, the oldest first.
+
+    It is not checked here: `audit verify` does that.
+    """
     begin = _day(since)
     for entry, raw in _read(chosen(files, policy)):
         if entry["at"] < begin or (kind and entry["kind"] != kind and not entry["kind"].startswith(kind + ".")) or (about and not _mentions(entry, about)):

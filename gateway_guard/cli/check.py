@@ -29,8 +29,9 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as problems.")] = False,
     cases: Annotated[bool, typer.Option(help="Try the cases beside each policy (NAME.cases.yaml).")] = True,
 ) -> None:
-    """Check policy files: every problem on a line of its own, with file and line. Then try their cases: given traffic, expected outcomes.
+    """Check policy files, and play the cases beside them.
 
+    Every problem is told on a line of its own, with file and line; then the cases are tried: given traffic, expected outcomes.
     A file NAME.cases.yaml can be given by itself, too. In a folder, files without a `version` are parts for others to include, and are left out.
     Exit code: 0 all good, 1 problems, 2 nothing to check.
     """

@@ -23,7 +23,7 @@ def convert(
     account: Annotated[str, typer.Option(help="Charge requests of which no account is known to this one. Empty: they stay nobody's.")] = "",
     starts: Annotated[str, typer.Option(help="When a trace begins whose times count from its beginning (UTC).")] = "2000-01-01",
 ) -> None:
-    """Make an exchange log of another format, for `replay`, `compare`, `tune` and `calibrate`.
+    """Make an exchange log of another format, for `replay`, `compare`, `calibrate`, `tune` and `power`.
 
     What the source does not have stays unknown, and is said; nothing is made up.
     """

@@ -34,7 +34,7 @@ def power(
     seed: Annotated[int, typer.Option(min=0, help="Of all chance: the same seed gives the same campaigns.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """Put made campaigns into your own traffic, and see which of them this policy would catch, and after how many exchanges.
+    """Put made campaigns into your own traffic, and see which of them a policy would catch, and after how many exchanges.
 
     Campaigns differ in accounts, in requests a day and in what they hide: headers, network and cards, or all of it, mixed with honest requests. Detection
     is not told which requests are made. Ctrl-C shows what was tried so far. Exit code: 0 done, 1 the traffic could not be used, 2 called wrongly, 130
