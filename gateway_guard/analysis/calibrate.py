@@ -34,7 +34,8 @@ from gateway_guard.analysis.tokens import Flags, Floats, Indices, Kind
 from gateway_guard.analysis.weights import F
 from gateway_guard.facts import Done, Event, Seen
 
-_EVERY = DAY / 2
+# How often the history is looked at: the limit is for the highest of many looks.
+_EVERY = DAY / 8
 _WEEK = 7 * DAY
 _ROUNDS = 20
 _CORE = 0.75
