@@ -1,5 +1,5 @@
 #!/bin/sh
-# A Chromium for the tests that look at pages as a person does. Where it cannot be had, they are skipped and say so.
+# A Chromium for the tests that look at pages as a person does. Where it cannot be had, they are skipped and say so; in CI they fail.
 set -eu
 for name in chromium chromium-browser google-chrome; do
     command -v "$name" >/dev/null && exit 0
