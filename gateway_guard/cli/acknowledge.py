@@ -78,7 +78,8 @@ def withdraw(number: Annotated[int, typer.Argument(help="The acknowledgement's n
 def suspend(subject: Subject, policy: PolicyFile, reason: Reason, until: Until, org: IsOrg = False) -> None:
     """Deny an account, a cluster or an organisation by hand, until a day.
 
-    It needs no evidence, can be appealed against, and is for the rare case. The running guard knows within a second or so. Policies in shadow only record it, and exemptions come first.
+    It needs no evidence, can be appealed against, and is for the rare case. The running guard knows within a second or so.
+    Policies in shadow only record it, and exemptions come first.
     """
     from gateway_guard.policy.acknowledged import Suspension  # noqa: PLC0415
 
