@@ -146,6 +146,7 @@ def test_a_browser_shows_it_whole(browser: Any, page: str, tmp_path: Path, width
     path.write_text(page)
     with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
         tab, said, asked = context.new_page(), [], []
+        tab.set_default_timeout(120_000)  # a busy machine is not what is tested
         tab.on("console", lambda message: said.append(message.text))
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(path.as_uri())
