@@ -18,7 +18,7 @@ console.print(f"\nMemory store, balanced.yaml: [bold]{memory.bytes_an_account():
 console.print("\nThe proxy's way to the model server, µs of CPU for a request of 1 KB:")
 for (name, lanes), spent in transport.compare().items():
     console.print(f"  {name:<12} {lanes:>3} at once: {spent:.0f}")
-console.print("\nReplay, a second of one core:")
+console.print("\nReplay, a second of CPU (a log is read by a second process, whose start and work count in):")
 for name, speed in events.speeds().items():
     console.print(f"  {name:<36} {speed:>8,.0f}")
 console.print("\nChallenges, at the guard (µs of CPU) and at the caller (s of CPU, default effort):")
