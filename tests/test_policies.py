@@ -80,9 +80,9 @@ def test_a_rung_in_shadow_leaves_the_one_below_in_force() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("coordination", "harvest", "climbs"), [(9.0, 0.0, False), (0.0, 9.0, False), (9.0, 9.0, True), (0.2, 0.2, True)])
+@pytest.mark.parametrize(("coordination", "harvest", "climbs"), [(9.0, 0.0, False), (0.0, 9.0, False), (9.0, 9.0, True), (9.0, 0.1, False), (9.0, 0.6, True)])
 def test_only_both_columns_together_climb(name: str, coordination: float, harvest: float, climbs: bool) -> None:
-    """Coordination alone shares quotas; a data set that one account builds is that account's business."""
+    """Coordination alone shares quotas; a data set that one account builds is that account's business; a hair beyond the limit is nothing."""
     rules = compile_policy(policy(name), "digest")
     standing = Standing("c", 0.0, coordination, harvest, ("content", "identity"))
     score = rules.score(FACTS, standing, View(1, 0.0, {"a": standing}, {"c": Cluster("c", 5)}, "calibrated"))
