@@ -54,6 +54,10 @@ class Desk:
                         self.analyst.observe(event)
 
 
+# How often a task is asked to end.
+ASKED = 5
+
+
 class SharedWorker:
     """A worker's part. `analyst` makes the analyst when this worker comes to lead, on the view in force; None: nobody analyses.
 
@@ -102,9 +106,14 @@ class SharedWorker:
 
     async def close(self) -> None:
         """Send what is left, and be gone."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(ASKED):
+            # A cancellation can be lost on its way through a client library that is just reconnecting: it is asked for again.
+            going = [task for task in self._tasks if not task.done()]
+            for task in going:
+                task.cancel()
+            if going:
+                await asyncio.wait(going, timeout=self._beat)
+        await asyncio.gather(*(task for task in self._tasks if task.done()), return_exceptions=True)
         if self._tasks:
             try:
                 await self.tell()
