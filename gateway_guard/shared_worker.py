@@ -107,7 +107,7 @@ class SharedWorker:
     async def close(self) -> None:
         """Send what is left, and be gone."""
         for _ in range(ASKED):
-            # A cancellation can be lost on its way through a client library that is just reconnecting: it is asked for again.
+            # A cancellation can be lost on its way through the client library (seen with redis-py 8.1), and the task goes on: it is asked again.
             going = [task for task in self._tasks if not task.done()]
             for task in going:
                 task.cancel()

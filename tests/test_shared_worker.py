@@ -19,7 +19,7 @@ from gateway_guard.policy.model import Policy
 from gateway_guard.shared_worker import SharedWorker
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis import Naming
-from gateway_guard.stores.redis.crew import Crew
+from gateway_guard.stores.redis.crew import Beat, Crew
 from gateway_guard.view import Cluster, Standing, View
 from tests.servers import BINARIES, Server, running
 
@@ -201,3 +201,25 @@ async def test_a_worker_that_is_silent_is_counted_no_more(server: Server) -> Non
         one.crew._alive = 0.001
         await one.step()
         assert one.worker.workers == 1
+
+
+async def test_a_worker_ends_although_a_cancellation_is_lost(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client library may take one for its own; the task goes on then, and has to be asked again."""
+    lost: list[str] = []
+
+    async def deaf(self: Crew, *, leads: bool) -> Beat:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if lost:
+                raise
+            lost.append(self.sender)
+        return Beat(1, 0, 0)
+
+    async with seats(server, "a") as [one]:
+        monkeypatch.setattr(Crew, "beat", deaf)
+        one.worker.start()
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            await one.worker.close()
+    assert lost == ["a"]
