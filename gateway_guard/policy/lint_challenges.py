@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway_guard.policy.finding import Finding, odd, ruled
-from gateway_guard.policy.lint_quotas import missing
+from gateway_guard.policy.lint_ladder import ways
 from gateway_guard.policy.model import ChallengeRule, Policy, StepUp, Work
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -22,24 +22,13 @@ SHORT_PASS = 600.0
 
 def rungs(policy: Policy) -> Iterator[Finding]:
     """A rung that challenges says how, and each way is used."""
-    used = {rung.challenge for rung in policy.ladder}
-    for index, rung in enumerate(policy.ladder):
-        steps = ("ladder", index, "challenge")
-        if rung.do == "challenge" and rung.challenge is None:
-            yield Finding(steps, f"rung `{rung.id}` challenges and does not say how; name one of `challenges` in `challenge`")
-        elif rung.challenge is not None and rung.challenge not in policy.challenges:
-            yield Finding(steps, f"rung `{rung.id}`: {missing(rung.challenge, 'challenge', set(policy.challenges))}")
-        elif rung.challenge is not None and rung.do != "challenge":
-            yield Finding(steps, f"rung `{rung.id}` does {rung.do}, so its `challenge` has no effect; say `do: challenge`")
+    yield from ways(policy, "challenge", "challenge")
     for below, (index, rung) in itertools.pairwise(enumerate(policy.ladder)):
         if rung.do == "challenge" and rung.profile is None and below[1].profile is not None:
             yield odd(
                 ("ladder", index, "profile"),
                 f"whoever meets the challenge of rung `{rung.id}` gets whole answers again, which `{below[1].id}` below it degrades; name a `profile`",
             )
-    for name in policy.challenges:
-        if name not in used:
-            yield odd(("challenges", name), f"no rung uses challenge `{name}`")
 
 
 def challenges(policy: Policy) -> Iterator[Finding]:

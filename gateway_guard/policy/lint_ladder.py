@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from gateway_guard.policy.finding import Finding, odd, ruled
 from gateway_guard.policy.lint_quotas import missing
@@ -100,18 +100,24 @@ def lifetimes(policy: Policy) -> Iterator[Finding]:
 
 def profiles(policy: Policy) -> Iterator[Finding]:
     """A rung that degrades says how, and each way is used."""
-    used = {rung.profile for rung in policy.ladder}
-    for index, rung in enumerate(policy.ladder):
-        steps = ("ladder", index, "profile")
-        if rung.do == "degrade" and rung.profile is None:
-            yield Finding(steps, f"rung `{rung.id}` degrades and does not say how; name one of `profiles` in `profile`")
-        elif rung.profile is not None and rung.profile not in policy.profiles:
-            yield Finding(steps, f"rung `{rung.id}`: {missing(rung.profile, 'profile', set(policy.profiles))}")
-        elif rung.profile is not None and rung.do not in ("degrade", "challenge"):
-            yield Finding(steps, f"rung `{rung.id}` does {rung.do}, so its `profile` has no effect; say `do: degrade`")
-    for name in policy.profiles:
-        if name not in used:
-            yield odd(("profiles", name), f"no rung uses profile `{name}`")
+    yield from ways(policy, "profile", "degrade", "challenge")
+
+
+def ways(policy: Policy, key: Literal["profile", "challenge"], does: str, *also: str) -> Iterator[Finding]:
+    """A rung that `does` this says how, in `key`; only rungs that do it, or `also` these, name a way; each way that is named exists, and each is used."""
+    known: Mapping[str, object] = getattr(policy, f"{key}s")
+    named = [getattr(rung, key) for rung in policy.ladder]
+    for index, (rung, way) in enumerate(zip(policy.ladder, named, strict=True)):
+        steps = ("ladder", index, key)
+        if rung.do == does and way is None:
+            yield Finding(steps, f"rung `{rung.id}` {does}s and does not say how; name one of `{key}s` in `{key}`")
+        elif way is not None and way not in known:
+            yield Finding(steps, f"rung `{rung.id}`: {missing(way, key, set(known))}")
+        elif way is not None and rung.do not in (does, *also):
+            yield Finding(steps, f"rung `{rung.id}` does {rung.do}, so its `{key}` has no effect; say `do: {does}`")
+    for name in known:
+        if name not in named:
+            yield odd((f"{key}s", name), f"no rung uses {key} `{name}`")
 
 
 def analysis(policy: Policy) -> Iterator[Finding]:
