@@ -107,7 +107,7 @@ class SharedWorker:
     async def close(self) -> None:
         """Send what is left, and be gone."""
         for _ in range(ASKED):
-            # A cancellation can be lost on its way through the client library (seen with redis-py 8.1), and the task goes on: it is asked again.
+            # redis-py sends under `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes as the sending is done: ask again.
             going = [task for task in self._tasks if not task.done()]
             for task in going:
                 task.cancel()
