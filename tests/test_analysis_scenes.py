@@ -11,7 +11,8 @@ from msgspec import structs
 from gateway_guard.analysis.analyst import Analyst, conclude, drawn
 from gateway_guard.analysis.calibrate import calibrate
 from gateway_guard.analysis.tokens import FAMILY_NAMES, SPEAKS
-from gateway_guard.analysis.weights import Rules, evidence, weigh
+from gateway_guard.analysis.weighing import Weighing
+from gateway_guard.analysis.weights import Rules
 from gateway_guard.facts import Done, Event, Fingerprint, Identity, RequestFacts, Seen, Usage
 from gateway_guard.view import Cluster, View
 
@@ -199,8 +200,8 @@ def test_sentences_of_one_common_prompt_are_one_coincidence_not_three() -> None:
     snapshot = analyst.cut()
     drawing = drawn(snapshot)
     rules = Rules(2, SPEAKS, 8.0, 0.003)
-    account, _, table = evidence(drawing.graph, drawing.grouping.label, weigh(drawing.graph, drawing.grouping.label, rules), rules)
-    content = {snapshot.names[number]: row[FAMILY_NAMES.index("content")] for number, row in zip(account, table, strict=True)}
+    shown_by = Weighing(drawing.graph, rules).evidence(drawing.grouping.label)
+    content = {snapshot.names[number]: row[FAMILY_NAMES.index("content")] for number, row in zip(shown_by.account, shown_by.table, strict=True)}
     shown = sorted(content[name] for name in strangers)
     assert shown[len(shown) // 2] < 5.0, "a tenth of everybody says it: each of three sentences alone would add about log 10"
 

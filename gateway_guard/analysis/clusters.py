@@ -23,7 +23,8 @@ from gateway_guard.analysis.rhythm import Load
 from gateway_guard.analysis.settings import Settings
 from gateway_guard.analysis.ties import tied, woven
 from gateway_guard.analysis.tokens import FAMILY_NAMES, SLOT_OF, SLOTS, SPEAKS, UNIQUE, Flags, Floats, Indices, Kind, starts
-from gateway_guard.analysis.weights import F, Rules, claims, own, weigh
+from gateway_guard.analysis.weighing import Weighing
+from gateway_guard.analysis.weights import F, Rules
 
 _DOUBT = 0.003
 _DOUBT_OF_ONE = 0.01
@@ -61,13 +62,13 @@ def grown(graph: Graph, seed: Indices, settings: Settings, load: Load, change: C
 def _whole(graph: Graph, seed: Indices, settings: Settings) -> Grouping:
     """An actor's parts (a sign-up day, a program) are found first, then tied together; an account may belong to a part or to the whole."""
     rules = Rules(settings.families, SPEAKS, _CEILING, _DOUBT)
-    part = _settled(graph, numbered(seed, settings.smallest), settings.smallest, rules)
-    evidence = own(graph, part, weigh(graph, part, rules), rules)
+    weighing = Weighing(graph, rules)
+    part = _settled(weighing, numbered(seed, settings.smallest), settings.smallest)
+    evidence = weighing.own(part)
     label = numbered(woven(graph, part), 1)
-    account, cluster, total = claims(graph, label, rules)
+    account, cluster, total = weighing.claims(label)
     label = np.where(label >= 0, label, _best(account, cluster, total, len(label)))
-    weights = weigh(graph, label, rules)
-    joint = own(graph, label, weights, rules)
+    joint = weighing.own(label)
     better = joint.sum(axis=1) > evidence.sum(axis=1)
     return Grouping(label, np.where(better[:, None], joint, evidence), np.zeros((int(label.max(initial=-1)) + 1, F), np.bool_))
 
@@ -79,13 +80,14 @@ def _of_topics(graph: Graph, free: Flags, settings: Settings, load: Load, change
     """
     rules = Rules(1, np.where(np.arange(SLOTS) == SLOT_OF[Kind.SENTENCE], _STRONG, SPEAKS), _HIGH_CEILING, _DOUBT_OF_ONE)
     told = only(graph, free, (Kind.SENTENCE, Kind.SYSTEM, Kind.TEMPLATE, *UNIQUE))
-    label = _settled(told, numbered(topics(told, free), settings.smallest), settings.smallest, rules)
+    weighing = Weighing(told, rules)
+    label = _settled(weighing, numbered(topics(told, free), settings.smallest), settings.smallest)
     families = _second(graph, label, load, change)
     kept = np.flatnonzero(families.any(axis=1))
     number = np.full(len(families) + 1, -1)
     number[kept] = np.arange(len(kept))
     label = number[label]
-    return Grouping(label, own(told, label, weigh(told, label, rules), rules), families[kept])
+    return Grouping(label, weighing.own(label), families[kept])
 
 
 def _second(graph: Graph, label: Indices, load: Load, change: Change) -> Flags:
@@ -97,11 +99,11 @@ def _second(graph: Graph, label: Indices, load: Load, change: Change) -> Flags:
     return families
 
 
-def _settled(graph: Graph, label: Indices, smallest: int, rules: Rules) -> Indices:
+def _settled(weighing: Weighing, label: Indices, smallest: int) -> Indices:
     """Members and clusters, chosen in turns until they fit each other."""
     for _ in range(_ROUNDS):
         before = label
-        account, cluster, evidence = claims(graph, label, rules)
+        account, cluster, evidence = weighing.claims(label)
         merged = np.append(_merged(label, account, cluster, evidence), -1)
         label = numbered(merged[_best(account, cluster, evidence, len(label))], smallest)
         if np.array_equal(before, label):

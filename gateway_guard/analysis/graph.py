@@ -128,9 +128,7 @@ def _told(profiles: Profiles, live: Flags) -> list[Numbers]:
 def _alike(which: Indices, account: Indices, kind: Indices, accounts: int, names: int) -> Indices:
     """How many tokens of a family the very same accounts share: told of the first of them, 0 of the others. The sentences of one prompt are one trait, not
     eight; but eight sentences that nobody ever used are a rarer trait than one."""
-    salt = (np.arange(1, accounts + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(0x632BE59BD9B4E019)
-    salt ^= salt >> np.uint64(29)
-    salt *= np.uint64(0xBF58476D1CE4E5B9)
+    salt = salted(accounts)
     begin = np.flatnonzero(starts(which))
     mark = np.add.reduceat(salt[account], begin) if len(begin) else np.zeros(0, np.uint64)
     mark = mark * np.uint64(31) + FAMILY_OF[kind].astype(np.uint64)
@@ -138,6 +136,13 @@ def _alike(which: Indices, account: Indices, kind: Indices, accounts: int, names
     same = np.zeros(names, np.int64)
     same[first] = np.where(FAMILY_OF[kind[first]] == _CONTENT, count, 1)
     return same
+
+
+def salted(accounts: int) -> Numbers:
+    """A well-mixed number for each account: sums of them tell sets of accounts apart."""
+    salt = (np.arange(1, accounts + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(0x632BE59BD9B4E019)
+    salt ^= salt >> np.uint64(29)
+    return salt * np.uint64(0xBF58476D1CE4E5B9)
 
 
 def seeds(graph: Graph, smallest: int) -> Indices:

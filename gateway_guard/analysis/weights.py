@@ -20,23 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway_guard.analysis.graph import Graph
-from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SELDOM, SLOT_OF, SLOTS, STRONGEST, UNIQUE, Flags, Floats, Indices, Kind, starts
+from gateway_guard.analysis.tokens import FAMILY_NAMES, SELDOM, SLOT_OF, UNIQUE, Flags, Floats, Indices
 
 F = len(FAMILY_NAMES)
 # From here on a family speaks: twenty to one.
 ENOUGH = 3.0
 _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
-_FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
-for _kind in Kind:
-    _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
 _PRIOR = 1.0
-_FORGIVEN = 0.05
-_LOOKS = 2
-# Evidence is compared in steps of an eighth of a nat.
-_STEPS, _STEPS_A_NAT = 128, 8.0
-_GRAIN, _WIDE = 2**16, 2**20
-# Pairs that are weighed at once: it bounds memory.
-_BLOCK = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ class Rules:
 class Weights:
     """How common each token is in each cluster and among everybody else, as a member sees it (`inside`, `beside`) and as a stranger does (`within`, `around`).
 
-    Both leave out whoever looks: what one account alone brings in proves nothing about it. Sorted by token.
+    Both leave out whoever looks: what one account alone brings in proves nothing about it. Sorted by token. A cluster's depend on its own members only.
     """
 
     token: Indices
@@ -88,142 +78,8 @@ def weigh(graph: Graph, label: Indices, rules: Rules) -> Weights:
     return Weights(token[speaks], cluster[speaks], inside[speaks], beside[speaks], within[speaks], around[speaks])
 
 
-def evidence(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> tuple[Indices, Indices, Floats]:
-    """(account, cluster, evidence by family) for every open account and each cluster of which it shows something plain.
-
-    Of every slot the strongest few tokens count, and no family more than the ceiling. One sort of plain integers does it: account, cluster, slot and the weight
-    itself are packed into a key.
-    """
-    clusters = max(int(label.max(initial=-1)) + 1, 1)
-    pair = _candidates(graph, label, weights, clusters)
-    spoken = np.flatnonzero(np.bincount(weights.token, minlength=len(graph.names))[graph.token] > 0)
-    edge = spoken[np.argsort(graph.account[spoken], kind="stable")]
-    blocks = np.array_split(pair, len(pair) // _BLOCK + 1)
-    key = np.concatenate([_keys(graph, label, weights, rules, edge, block) for block in blocks])
-    key.sort()
-    account, cluster, table, least = _tallied(key, clusters, rules.ceiling)
-    return account, cluster, _tempered(graph, label, account, cluster, table, least) if rules.families > 1 else table
-
-
-def _candidates(graph: Graph, label: Indices, weights: Weights, clusters: int) -> Indices:
-    """Pairs (account * clusters + cluster) with a token that is plain by itself or of a slot where several add up, and members with their own cluster.
-
-    Common things (a model, a plan) speak for hundreds of clusters a little; to weigh them for everybody would cost the square of what is found.
-    """
-    adds_up = STRONGEST[SLOT_OF[graph.kind[weights.token]]] > 1
-    plain = np.flatnonzero(adds_up | (np.log(weights.within / weights.around) >= ENOUGH))
-    many = np.bincount(weights.token[plain], minlength=len(graph.names))
-    times = np.where(graph.open[graph.account], many[graph.token], 0)
-    edge = np.repeat(np.arange(len(times)), times)
-    begin = (np.cumsum(many) - many)[graph.token]
-    place = plain[np.repeat(begin - np.cumsum(times) + times, times) + np.arange(len(edge))]
-    member = np.flatnonzero((label >= 0) & graph.open)
-    pair = np.concatenate([graph.account[edge] * clusters + weights.cluster[place], member * clusters + label[member]])
-    pair.sort()
-    return np.asarray(pair[starts(pair)])
-
-
-def _keys(  # noqa: PLR0917 - one call, for each block
-    graph: Graph, label: Indices, weights: Weights, rules: Rules, edge: Indices, pair: Indices
-) -> Indices:
-    """What each token of the pairs' accounts says for the pairs' clusters, packed. `edge` are the edges with tokens that speak at all, by account."""
-    clusters = max(int(label.max(initial=-1)) + 1, 1)
-    held = np.bincount(graph.account[edge], minlength=len(label))
-    times, begin = held[pair // clusters], (np.cumsum(held) - held)[pair // clusters]
-    edge = edge[np.repeat(begin - np.cumsum(times) + times, times) + np.arange(int(times.sum()))]
-    wanted = graph.token[edge] * clusters + np.repeat(pair % clusters, times)
-    known = weights.token * clusters + weights.cluster
-    place = np.minimum(np.searchsorted(known, wanted), max(len(known) - 1, 0))
-    hit = known[place] == wanted if len(known) else np.zeros(0, np.bool_)
-    edge, place = edge[hit], place[hit]
-    owner, cluster = graph.account[edge], weights.cluster[place]
-    inside = label[owner] == cluster
-    share = np.where(inside, weights.inside[place], weights.within[place])
-    usual = np.maximum(np.where(inside, weights.beside[place], weights.around[place]), graph.expected[edge])
-    slot = SLOT_OF[graph.kind[graph.token[edge]]]
-    says = share > usual * rules.speaks[slot]
-    weight = np.minimum(np.log(share[says] / usual[says]) * _GRAIN, _WIDE - 1).astype(np.int64)
-    return np.asarray((((owner[says] * clusters + cluster[says]) * SLOTS + slot[says]) * _WIDE) + (_WIDE - 1 - weight))
-
-
-def _tallied(key: Indices, clusters: int, ceiling: float) -> tuple[Indices, Indices, Floats, Floats]:
-    """(account, cluster, evidence by family, the same of each slot's strongest token alone)."""
-    group, weight = key // _WIDE, (_WIDE - 1 - key % _WIDE) / _GRAIN
-    place = np.arange(len(key))
-    rank = place - np.maximum.accumulate(np.where(starts(group), place, 0))
-    slot = group % SLOTS
-    strong = rank < STRONGEST[slot]
-    pair, slot, weight, alone = (group // SLOTS)[strong], slot[strong], weight[strong], rank[strong] == 0
-    first = starts(pair)
-    cell = (np.cumsum(first) - 1) * F + _FAMILY_OF_SLOT[slot]
-    pair = pair[first]
-    table, least = (
-        np.minimum(np.bincount(cell, weights=part, minlength=len(pair) * F).reshape(len(pair), F), ceiling) for part in (weight, np.where(alone, weight, 0.0))
-    )
-    return pair // clusters, pair % clusters, table, least
-
-
-def _tempered(  # noqa: PLR0917 - one call
-    graph: Graph, label: Indices, account: Indices, cluster: Indices, table: Floats, least: Floats
-) -> Floats:
-    """Each family's evidence, beyond its strongest tokens at most log(share of the members who show as much / share of outsiders who do).
-
-    An outsider is in no cluster, and shows no more than one family's worth: who shows two may be a member that is not taken in yet. Whether he does is
-    looked at a second time, when what many show has been found to say little.
-    """
-    clusters = max(int(label.max(initial=-1)) + 1, 1)
-    member = label[account] == cluster
-    size = np.bincount(label[label >= 0], minlength=clusters)[cluster]
-    outside = int((graph.open & (label < 0)).sum())
-    found = table.copy()
-    for _ in range(_LOOKS):
-        outsider = (label[account] < 0) & (independent(found) < 2)
-        for family in np.flatnonzero((table > least).any(axis=0)):
-            shown = cluster * _STEPS + np.minimum(table[:, family] * _STEPS_A_NAT, _STEPS - 1).astype(np.int64)
-            inside = (_as_much(shown, member, clusters) - member + 0.5) / (size - member + 1.0)
-            around = (_as_much(shown, outsider, clusters) - outsider + 0.5) / (outside + 1.0)
-            found[:, family] = np.clip(np.log(inside / around), least[:, family], table[:, family])
-    return found
-
-
-def _as_much(shown: Indices, counted: Flags, clusters: int) -> Indices:
-    """For each pair, how many of the `counted` ones of its cluster have at least its evidence; `shown` is the cluster and, in steps, the evidence."""
-    each = np.bincount(shown[counted], minlength=clusters * _STEPS).reshape(clusters, _STEPS)
-    return np.asarray(each[:, ::-1].cumsum(axis=1)[:, ::-1].ravel()[shown])
-
-
-def claims(graph: Graph, label: Indices, rules: Rules) -> tuple[Indices, Indices, Floats]:
-    """(account, cluster, total evidence) wherever the account's own evidence is enough to be a member."""
-    clusters = max(int(label.max(initial=-1)) + 1, 1)
-    account, cluster, table = evidence(graph, label, weigh(graph, label, rules), rules)
-    size = np.bincount(label[label >= 0], minlength=clusters)
-    total = table.sum(axis=1) + _missing(table, cluster, label[account] == cluster, size)
-    share = size[cluster]
-    odds = np.log(np.maximum(graph.n - share, 1) / np.maximum(share, 1)) + np.log((1 - rules.doubt) / rules.doubt)
-    enough = (total >= odds) & (independent(table) >= rules.families)
-    return account[enough], cluster[enough], total[enough]
-
-
-def _missing(table: Floats, cluster: Indices, member: Flags, size: Indices) -> Floats:
-    """What it takes off that an account lacks the content or the program that nearly all members have: a job is a job, cards and addresses are bought apart."""
-    speaks = table[:, [_CONTENT, _CLIENT]] >= ENOUGH
-    passed = np.stack([np.bincount(cluster[member], weights=column[member], minlength=len(size)) for column in speaks.T], axis=1)
-    lacking = 1.0 - (passed + 1.0) / (size + 2.0)[:, None]
-    off: Floats = np.where(speaks, 0.0, np.log(np.maximum(lacking, _FORGIVEN))[cluster]).sum(axis=1)
-    return off
-
-
 def independent(table: Floats) -> Indices:
     """How many independent families speak. A program brings its own headers and its own texts, so content and client count as one."""
     speaks = table >= ENOUGH
     software = speaks[:, _CONTENT] | speaks[:, _CLIENT]
     return np.asarray(speaks.sum(axis=1) - speaks[:, _CONTENT] - speaks[:, _CLIENT] + software)
-
-
-def own(graph: Graph, label: Indices, weights: Weights, rules: Rules) -> Floats:
-    """Each member's evidence by family, capped."""
-    account, cluster, table = evidence(graph, label, weights, rules)
-    home = label[account] == cluster
-    mine = np.zeros((len(label), F))
-    mine[account[home]] = table[home]
-    return mine
