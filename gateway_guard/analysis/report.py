@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,28 +67,29 @@ def view(snapshot: Snapshot, drawing: Drawing) -> View:
     found = columns(drawing, snapshot.calibration.norms)
     traits = words.traits(drawing.graph, drawing.grouping.label)
     seen = recency.shown(snapshot.folded(), snapshot.calibration.reference, drawing.grouping.label, drawing.graph.n, snapshot.at)
-    standings: dict[str, Standing] = {}
-    kept: dict[str, Cluster] = {}
-    for group, name in enumerate(named):
-        kept[name.id] = cluster = _cluster(snapshot, drawing, found, traits, name, group)
-        for number in members[group]:
-            account = snapshot.names[number]
-            evidence, whole = drawing.grouping.evidence[number], drawing.grouping.families[group]
-            standings[account] = _standing(snapshot, cluster, account, evidence, whole, float(seen[number]))
+    kept = {name.id: _cluster(snapshot, drawing, found, traits, name, group) for group, name in enumerate(named)}
+    standings = dict(_standings(snapshot, drawing.grouping, list(kept.values()), members, seen))
     return View(snapshot.before.id + 1, snapshot.at, standings, kept, snapshot.calibration.name)
 
 
-def _standing(  # noqa: PLR0917 - one call, for each member
-    snapshot: Snapshot, cluster: Cluster, account: str, evidence: Floats, whole: Flags, seen: float
-) -> Standing:
-    old = snapshot.before.standings.get(account)
-    joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
-    weights = tuple(round(float(weight), 3) for weight, speaks in zip(evidence, (evidence >= ENOUGH) | whole, strict=True) if speaks)
-    return Standing(cluster.id, joined, cluster.coordination, cluster.harvest, _families(evidence, whole), weights, seen)
+def _standings(  # noqa: PLR0917 - one call
+    snapshot: Snapshot, grouping: Grouping, clusters: list[Cluster], members: list[Indices], seen: Floats
+) -> Iterator[tuple[str, Standing]]:
+    """Each member's, cluster by cluster."""
+    before = snapshot.before.standings
+    for cluster, group, whole in zip(clusters, members, grouping.families, strict=True):
+        evidence = grouping.evidence[group]
+        speaks = (evidence >= ENOUGH) | whole
+        for number, weights, which, last in zip(group.tolist(), evidence.round(3).tolist(), speaks.tolist(), seen[group].tolist(), strict=True):
+            account = snapshot.names[number]
+            old = before.get(account)
+            joined = old.joined if old is not None and old.cluster == cluster.id else snapshot.at
+            families = tuple(compress(FAMILY_NAMES, which))
+            yield account, Standing(cluster.id, joined, cluster.coordination, cluster.harvest, families, tuple(compress(weights, which)), last)
 
 
 def _families(evidence: Floats, whole: Flags) -> tuple[Family, ...]:
-    """Families that speak for a member, or for the cluster as a whole."""
+    """Families that speak for a cluster."""
     return tuple(name for name, speaks in zip(FAMILY_NAMES, (evidence >= ENOUGH) | whole, strict=True) if speaks)
 
 

@@ -20,6 +20,8 @@ _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
 for _kind in Kind:
     _FAMILY_OF_SLOT[SLOT_OF[_kind]] = FAMILY_OF[_kind]
+# Families in which several tokens of one slot add up.
+_ADDS_UP: Indices = np.unique(_FAMILY_OF_SLOT[STRONGEST > 1])
 _FORGIVEN = 0.05
 _LOOKS = 2
 # Evidence is compared in steps of an eighth of a nat.
@@ -30,22 +32,27 @@ _GRAIN, _WIDE, _BITS = 2**16, 2**20, 20
 _PAIRS, _CELLS = 100_000, 4_000_000
 
 
+Singles = NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of an open account and a cluster, in no order: `evidence` by family and pair, `least` the same of each slot's strongest token alone."""
+    """Pairs of an open account and a cluster, in no order: `evidence` by family and pair; `least` of each slot's strongest token alone, for families in
+    which several add up. Single precision holds the grain of a weight exactly.
+    """
 
     account: Indices
     cluster: Indices
-    evidence: Floats
-    least: Floats
+    evidence: Singles
+    least: Singles
 
     @property
-    def table(self) -> Floats:
+    def table(self) -> Singles:
         """The evidence, a row a pair."""
         return self.evidence.T
 
 
-_NONE = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((F, 0)), np.zeros((F, 0)))
+_NONE = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((F, 0), np.float32), np.zeros((len(_ADDS_UP), 0), np.float32))
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
@@ -64,18 +71,22 @@ class Weighing:
         self._salt = salted(len(graph.open))
         self._marks = np.zeros(0, np.uint64)
         self._known = _NONE
+        self._last: tuple[Indices, Pairs] = np.zeros(0, np.int64), _NONE
 
     def evidence(self, label: Indices) -> Pairs:
         """Every open account's evidence for each cluster of which it shows something plain, by family.
 
         Of every slot the strongest few tokens count, and no family more than the ceiling.
         """
+        if np.array_equal(label, self._last[0]):
+            return self._last[1]
         marks = self._marked(label)
         number = _places(marks, self._marks)
         fresh = np.isin(np.arange(len(marks)), number, invert=True)
         found = _joined([self._kept(number), *self._weighed(label, fresh)])
         self._marks, self._known = marks, found
-        return self._tempered(label, found) if self.rules.families > 1 else found
+        self._last = label, self._tempered(label, found) if self.rules.families > 1 else found
+        return self._last[1]
 
     def _kept(self, number: Indices) -> Pairs:
         """What was weighed last for clusters that are still the same; `number` is what each is called now, -1 if it is gone."""
@@ -150,16 +161,17 @@ class Weighing:
         member, nobody = label[account] == cluster, np.flatnonzero(label[account] < 0)
         size = np.bincount(label[label >= 0], minlength=clusters)[cluster] - member + 1.0
         outside = int((self.graph.open & (label < 0)).sum()) + 1.0
-        families = np.flatnonzero((pairs.evidence > pairs.least).any(axis=1))
-        shown = [cluster * _STEPS + np.minimum(pairs.evidence[family] * _STEPS_A_NAT, _STEPS - 1).astype(np.int64) for family in families]
-        inside = [(_as_much(steps, steps[member], clusters) - member + 0.5) / size for steps in shown]
         found = pairs.evidence.copy()
+        shown = {int(family): cluster * _STEPS + _steps(found[family]) for family in _ADDS_UP}
+        more = [np.flatnonzero(pairs.evidence[family] > least) for family, least in zip(_ADDS_UP, pairs.least, strict=True)]
+        inside = [_as_much(steps[member], clusters)[steps[rows]] for steps, rows in zip(shown.values(), more, strict=True)]
+        inside = [(share - member[rows] + 0.5) / size[rows] * outside for share, rows in zip(inside, more, strict=True)]
         for _ in range(_LOOKS):
-            outsider = nobody[independent(found[:, nobody].T) < 2]
-            for family, steps, share in zip(families, shown, inside, strict=True):
-                around = _as_much(steps, steps[outsider], clusters) + 0.5
-                around[outsider] -= 1.0
-                found[family] = np.clip(np.log(share * outside / around), pairs.least[family], pairs.evidence[family])
+            outsider = np.zeros(len(account), np.bool_)
+            outsider[nobody[independent(found[:, nobody].T) < 2]] = True
+            for (family, steps), rows, share, least in zip(shown.items(), more, inside, pairs.least, strict=True):
+                around = _as_much(steps[outsider], clusters)[steps[rows]] - outsider[rows] + 0.5
+                found[family, rows] = np.clip(np.log(share / around), least[rows], pairs.evidence[family, rows])
         return Pairs(account, cluster, found, pairs.least)
 
     def by_account(self, spoken: Flags) -> tuple[Indices, Indices, Indices]:
@@ -212,12 +224,12 @@ class _Scales:
         slot = self._slot[edge]
         says = weight > np.log(self._rules.speaks)[slot]
         packed = np.minimum(weight[says] * _GRAIN, _WIDE - 1).astype(np.int64)
-        pair, tables = _tallied((pair[says] * SLOTS + slot[says]) << _BITS | (_WIDE - 1 - packed), self._rules.ceiling)
+        pair, *tables = _tallied((pair[says] * SLOTS + slot[says]) << _BITS | (_WIDE - 1 - packed), self._rules.ceiling)
         return Pairs(account[pair], cluster[pair], *tables)
 
 
-def _tallied(key: Indices, ceiling: float) -> tuple[Indices, list[Floats]]:
-    """(pair, [evidence by family, the same of each slot's strongest token alone]). A key is pair, slot and, falling, the weight."""
+def _tallied(key: Indices, ceiling: float) -> tuple[Indices, Singles, Singles]:
+    """(pair, evidence by family, `least`). A key is pair, slot and, falling, the weight."""
     key.sort()
     group, weight = key >> _BITS, (_WIDE - 1 - (key & (_WIDE - 1))) / _GRAIN
     place = np.arange(len(key))
@@ -228,8 +240,11 @@ def _tallied(key: Indices, ceiling: float) -> tuple[Indices, list[Floats]]:
     first = starts(pair)
     row, pair = np.cumsum(first) - 1, pair[first]
     cell = _FAMILY_OF_SLOT[slot[strong]] * len(pair) + row
-    parts = (weight, np.where(alone, weight, 0.0))
-    return pair, [np.minimum(np.bincount(cell, weights=part, minlength=F * len(pair)).reshape(F, len(pair)), ceiling) for part in parts]
+    every, least = (
+        np.minimum(np.bincount(cell, weights=part, minlength=F * len(pair)).reshape(F, len(pair)), ceiling).astype(np.float32)
+        for part in (weight, np.where(alone, weight, 0.0))
+    )
+    return pair, every, least[_ADDS_UP]
 
 
 def _spread(times: Indices, begin: Indices) -> tuple[Indices, Indices]:
@@ -247,13 +262,17 @@ def _places(now: Numbers, before: Numbers) -> Indices:
     return np.where(now[place] == before, place, -1)
 
 
-def _as_much(shown: Indices, counted: Indices, clusters: int) -> Indices:
-    """For each pair, how many of the `counted` ones of its cluster have at least its evidence; both are the cluster and, in steps, the evidence."""
+def _steps(evidence: Singles) -> Indices:
+    return np.minimum(evidence * _STEPS_A_NAT, _STEPS - 1).astype(np.int64)
+
+
+def _as_much(counted: Indices, clusters: int) -> Indices:
+    """How many of the `counted` show so much or more: for each cluster and each step of evidence."""
     each = np.bincount(counted, minlength=clusters * _STEPS).reshape(clusters, _STEPS)
-    return np.asarray(each[:, ::-1].cumsum(axis=1)[:, ::-1].ravel()[shown])
+    return np.asarray(each[:, ::-1].cumsum(axis=1)[:, ::-1].ravel())
 
 
-def _missing(table: Floats, cluster: Indices, member: Flags, size: Indices) -> Floats:
+def _missing(table: Singles, cluster: Indices, member: Flags, size: Indices) -> Floats:
     """What it takes off that an account lacks the content or the program that nearly all members have: a job is a job, cards and addresses are bought apart."""
     speaks = table[:, [_CONTENT, _CLIENT]] >= ENOUGH
     passed = np.stack([np.bincount(cluster[member], weights=column[member], minlength=len(size)) for column in speaks.T], axis=1)
