@@ -72,9 +72,7 @@ def view(snapshot: Snapshot, drawing: Drawing) -> View:
     return View(snapshot.before.id + 1, snapshot.at, standings, kept, snapshot.calibration.name)
 
 
-def _standings(  # noqa: PLR0917 - one call
-    snapshot: Snapshot, grouping: Grouping, clusters: list[Cluster], members: list[Indices], seen: Floats
-) -> Iterator[tuple[str, Standing]]:
+def _standings(snapshot: Snapshot, grouping: Grouping, clusters: list[Cluster], members: list[Indices], seen: Floats) -> Iterator[tuple[str, Standing]]:
     """Each member's, cluster by cluster."""
     before = snapshot.before.standings
     for cluster, group, whole in zip(clusters, members, grouping.families, strict=True):

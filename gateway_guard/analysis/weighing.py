@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gateway_guard.analysis.graph import Graph, salted
 from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SLOT_OF, SLOTS, STRONGEST, Flags, Floats, Indices, Kind, Numbers, starts
-from gateway_guard.analysis.weights import ENOUGH, F, Rules, Weights, independent, weigh
+from gateway_guard.analysis.weights import ENOUGH, F, Rules, Singles, Weights, independent, weigh
 
 _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
@@ -30,9 +30,6 @@ _STEPS, _STEPS_A_NAT = 128, 8.0
 _GRAIN, _WIDE, _BITS = 2**16, 2**20, 20
 # Pairs, and cells of a table of tokens by clusters, that are looked at at once: they bound memory.
 _PAIRS, _CELLS = 100_000, 4_000_000
-
-
-Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +260,7 @@ def _places(now: Numbers, before: Numbers) -> Indices:
 
 
 def _steps(evidence: Singles) -> Indices:
-    return np.minimum(evidence * _STEPS_A_NAT, _STEPS - 1).astype(np.int64)
+    return np.asarray(np.minimum(evidence * _STEPS_A_NAT, _STEPS - 1), np.int64)
 
 
 def _as_much(counted: Indices, clusters: int) -> Indices:

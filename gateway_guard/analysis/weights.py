@@ -18,10 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway_guard.analysis.graph import Graph
 from gateway_guard.analysis.tokens import FAMILY_NAMES, SELDOM, SLOT_OF, UNIQUE, Flags, Floats, Indices
 
+Singles = NDArray[np.float32]
 F = len(FAMILY_NAMES)
 # From here on a family speaks: twenty to one.
 ENOUGH = 3.0
@@ -78,7 +80,7 @@ def weigh(graph: Graph, label: Indices, rules: Rules) -> Weights:
     return Weights(token[speaks], cluster[speaks], inside[speaks], beside[speaks], within[speaks], around[speaks])
 
 
-def independent(table: Floats) -> Indices:
+def independent(table: Floats | Singles) -> Indices:
     """How many independent families speak. A program brings its own headers and its own texts, so content and client count as one."""
     speaks = table >= ENOUGH
     software = speaks[:, _CONTENT] | speaks[:, _CLIENT]
