@@ -14,7 +14,7 @@ from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import TrafficError, UsageError
-from gateway_guard.trace import decisions as module
+from gateway_guard.trace import parquet
 from gateway_guard.trace.decisions import DecisionRow, decisions_writer, line, read_decisions, row, undecided
 from gateway_guard.trace.output import Output
 
@@ -59,7 +59,7 @@ def test_what_got_no_decision_has_a_row_too() -> None:
 
 @pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.zst", "d.jsonl.gz", "d.parquet"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS", 4)
+    monkeypatch.setattr(parquet, "ROWS", 4)
     rows = [row(decided(id=f"x{n}", **changes), "acct_1") for n, (changes, _) in enumerate(list(CASES.values()) * 3)]
     with Output(tmp_path / name) as output:
         writer = decisions_writer(output)

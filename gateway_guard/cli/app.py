@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, compare, explain, import_, power, replay, schema, serve, tune
+from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, compare, explain, export, import_, power, replay, schema, serve, tune
 
 app = typer.Typer(
     name="gateway-guard",
@@ -23,6 +23,7 @@ replay.register(app)
 compare.register(app)
 explain.register(app)
 import_.register(app)
+export.register(app)
 calibrate.register(app)
 tune.register(app)
 power.register(app)

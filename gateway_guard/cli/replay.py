@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway_guard.replay.stage import Stage
     from gateway_guard.trace.events import Trace
     from gateway_guard.trace.exchanges import ExchangeLog
+    from gateway_guard.trace.export import Source
 
 INTERRUPTED = 130
 PAGE_WIDTH = 130
@@ -180,7 +181,7 @@ def console(*, err: bool) -> Console:
 
 
 @contextmanager
-def progress(source: ExchangeLog | Trace) -> Iterator[Callable[[], None]]:
+def progress(source: ExchangeLog | Trace | Source) -> Iterator[Callable[[], None]]:
     """A bar on standard error with the bytes read and the time left; nothing when that is no terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import msgspec
+from msgspec import structs
 
 from gateway_guard.decision import Decision
-from gateway_guard.errors import TrafficError, UsageError
+from gateway_guard.errors import TrafficError
 from gateway_guard.trace.lines import Lines
 from gateway_guard.trace.output import Output
+from gateway_guard.trace.parquet import Columns, Kind, Sheet, rows_of
 
 Label = Literal["allow", "throttle", "degrade", "challenge", "deny"]
-ROWS = 8192
 
 
 class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,6 +47,8 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 LABELS: tuple[Label, ...] = ("allow", "throttle", "degrade", "challenge", "deny")
+_KINDS: dict[str, Kind] = {"float": "number", "float | None": "number", "bool": "flag", "int": "count", "list[str]": "texts"}
+COLUMNS: Columns = {name: _KINDS.get(str(kind), "text") for name, kind in DecisionRow.__annotations__.items()}
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(DecisionRow)
 
@@ -120,24 +122,13 @@ class _LineWriter:
 
 class _ParquetWriter:
     def __init__(self, output: Output) -> None:
-        self._arrow, parquet = _pyarrow(output.name)
-        self._schema = _schema(self._arrow)
-        self._writer = parquet.ParquetWriter(_Pipe(output), self._schema, compression="zstd")
-        self._rows: list[DecisionRow] = []
+        self._sheet = Sheet(output, COLUMNS)
 
     def write(self, row: DecisionRow) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= ROWS:
-            self._flush()
+        self._sheet.add(structs.astuple(row))
 
     def finish(self) -> None:
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        rows, self._rows = self._rows, []
-        columns = {name: [getattr(row, name) for row in rows] for name in self._schema.names}
-        self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+        self._sheet.finish()
 
 
 def decisions_writer(output: Output) -> RowWriter:
@@ -150,50 +141,21 @@ def read_decisions(path: str | Path, *, stream: BinaryIO | None = None) -> Itera
     if str(path).endswith(".parquet"):
         yield from _parquet_rows(path)
         return
-    for number, data in enumerate(Lines(path, stream=stream), 1):
+    yield from rows_in(Lines(path, stream=stream))
+
+
+def rows_in(lines: Lines) -> Iterator[DecisionRow]:
+    """The rows of a decision log of JSON lines."""
+    for number, data in enumerate(lines, 1):
         try:
             yield _DECODER.decode(data or b"")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise TrafficError(f"{path}:{number}: is not a decision: {error}") from None
+            raise TrafficError(f"{lines.name}:{number}: is not a decision: {error}") from None
 
 
 def _parquet_rows(path: str | Path) -> Iterator[DecisionRow]:
-    arrow, parquet = _pyarrow(path)
-    try:
-        for batch in parquet.ParquetFile(path).iter_batches(ROWS):
-            for found in batch.to_pylist():
-                yield msgspec.convert(found, DecisionRow)
-    except (OSError, arrow.ArrowException, msgspec.ValidationError) as error:
-        raise TrafficError(f"{path}: is not a decision log: {error}") from None
-
-
-def _schema(arrow: Any) -> Any:
-    text, number = arrow.string(), arrow.float64()
-    kinds = {"str": text, "float": number, "bool": arrow.bool_(), "int": arrow.int64()}
-    special = {"action": text, "cluster": text, "reasons": arrow.list_(text), "wait_s": number}
-    return arrow.schema([(name, special.get(name) or kinds[str(kind)]) for name, kind in DecisionRow.__annotations__.items()])
-
-
-def _pyarrow(name: str | Path) -> tuple[Any, Any]:
-    """An extra, and heavy: imported only where a name ends in `.parquet`."""
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise UsageError(f"{name}: Parquet needs the extra: pip install 'gateway-guard[parquet]' (or choose a name that ends in .jsonl.zst)") from None
-
-
-class _Pipe:
-    """An `Output` as the file object that pyarrow writes to."""
-
-    closed = False
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-
-    def write(self, data: bytes) -> int:
-        self._output.write(bytes(data))
-        return len(data)
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
+    for found in rows_of(path, "a decision log"):
+        try:
+            yield msgspec.convert(found, DecisionRow)
+        except msgspec.ValidationError as error:
+            raise TrafficError(f"{path}: is not a decision log: {error}") from None
