@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gateway_guard.analysis import change, rhythm, tests, words
-from gateway_guard.analysis.calibrate import limit_of
+from gateway_guard.analysis.calibrate import cut_up, limit_of
+from gateway_guard.analysis.calibration import Limits
 from gateway_guard.analysis.graph import connected, log_tail, numbered
 from gateway_guard.analysis.profile import ANY, COLUMNS, EVENTS, Births, Profiles
 from gateway_guard.analysis.tokens import Floats, Kind, postings, tokens
@@ -215,3 +216,18 @@ def test_no_groups_at_all_leave_a_limit() -> None:
     limit, out = limit_of({}, {}, 1.0, 2.5)
     assert limit > 0
     assert out == frozenset()
+
+
+@pytest.mark.parametrize(("size", "limit"), [(2, 4.0), (3, 4.0), (4, 4.0), (5, 3.5), (9, 3.5), (10, 3.0), (500, 3.0)])
+def test_the_limit_of_a_group_is_that_of_its_size(size: int, limit: float) -> None:
+    assert Limits(harvest=2.5, small=((3, 4.0), (5, 3.5), (10, 3.0))).harvest_at(size) == limit
+    assert Limits(harvest=2.5).harvest_at(size) == 2.5
+
+
+def test_crowds_are_cut_into_groups_of_one_size_and_nobody_is_in_two() -> None:
+    label = np.array([0] * 7 + [-1] * 3 + [1] * 5)
+    parts = cut_up(label, 3)
+    assert (parts[label < 0] == -1).all()
+    groups = [set(np.flatnonzero(parts == part).tolist()) for part in np.unique(parts[parts >= 0])]
+    assert sorted(len(group) for group in groups) == [1, 2, 3, 3, 3]
+    assert all(len({int(label[number]) for number in group}) == 1 for group in groups)

@@ -206,6 +206,24 @@ def test_sentences_of_one_common_prompt_are_one_coincidence_not_three() -> None:
     assert shown[len(shown) // 2] < 5.0, "a tenth of everybody says it: each of three sentences alone would add about log 10"
 
 
+def test_small_groups_stray_further_by_chance_and_have_limits_of_their_own() -> None:
+    scene = Scene(21).people(400)
+    for n in range(24):
+        scene.account(name := f"office{n:02d}", signup=number("office"), email_domain=77, created_at=START - 9 * DAY + n * 60)
+        for at in scene.moments(1.0 + n % 7, 0.0, 4.0):
+            scene.ask(name, at, network=number("office"), system=4711)
+    for n in range(8):
+        scene.account(name := f"grader{n}")
+        for at in scene.moments(6.0, 0.0, 4.0):
+            scene.ask(name, at, elicits=1, output=700)
+    found = calibrate(in_order(scene))
+    sizes, least = zip(*found.limits.small, strict=True)
+    assert found.groups
+    assert sizes == (3, 4, 5, 7, 10)
+    assert list(least) == sorted(least, reverse=True)
+    assert least[0] > least[-1] >= found.limits.harvest
+
+
 def test_two_actors_are_kept_apart() -> None:
     scene = Scene(4).people()
     one, two = [f"one{n:02d}" for n in range(40)], [f"two{n:02d}" for n in range(40)]

@@ -12,6 +12,8 @@ The limit on the harvest column is then set for the declared budget in two ways,
   moved out until the *expected* number of benign accounts in groups above it is within the budget. How long the tail is, hundreds of crowds say:
   benign accounts that have one address, sign-up day, mail domain, card or program in common.
 
+The same crowds, cut into groups of three, four, five accounts, say how much further a small group strays by chance: its limit lies further out.
+
 A log of which nobody is sure that it is clean: groups that stand far off the tail of all others are left out of the reference, the
 norms and the tail (a forward search: the lower three quarters of the groups, then all within the limit that these imply, until nothing changes), and
 are counted as suspects. If they are honest after all, the operator declares them (a verified organisation) and calibrates again.
@@ -30,7 +32,7 @@ from gateway_guard.analysis.calibration import Calibration, Limits, sealed
 from gateway_guard.analysis.profile import ANSWERS, ANY, EVENTS, LENGTH, OUTPUT, TURN, Profiles
 from gateway_guard.analysis.settings import DAY, Settings
 from gateway_guard.analysis.snapshot import Snapshot
-from gateway_guard.analysis.tokens import Flags, Floats, Indices, Kind
+from gateway_guard.analysis.tokens import Flags, Floats, Indices, Kind, starts
 from gateway_guard.analysis.weights import F
 from gateway_guard.facts import Done, Event, Seen
 
@@ -42,6 +44,8 @@ _CORE = 0.75
 _PRIOR = 5.0
 _CROWDS = (Kind.SIGNUP, Kind.NETWORK, Kind.BORN, Kind.MAIL, Kind.CLIENT, Kind.PAYMENT)
 _CROWD = 5
+# Sizes for which the limit is measured apart; from the last one on it is the limit of all.
+_SMALL = (3, 4, 5, 7, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,9 @@ def _settled(snapshot: Snapshot, cuts: list[_Cut], told: Calibration) -> Calibra
     token, account = graph.edges(profiles, kept)
     learned = reference.learned(token, account, graph.programs(profiles), int(kept.sum()))
     counted = sorted(score for name, score in scores.items() if name not in suspects)
-    bound = (sum(sizes[name] for name, score in scores.items() if name not in suspects and score > limit) + 1) / (int(kept.sum()) + 1)
+    held = {name: sizes[name] for name in scores if name not in suspects}
+    limits = Limits(harvest=round(limit, 6), small=_small(snapshot, cuts[-1].drawing, accused, norms, limit, sum(held.values()) / hit))
+    bound = (sum(size for name, size in held.items() if scores[name] > limits.harvest_at(size)) + 1) / (int(kept.sum()) + 1)
     return sealed(
         replace(
             told,
@@ -114,7 +120,7 @@ def _settled(snapshot: Snapshot, cuts: list[_Cut], told: Calibration) -> Calibra
             bound=bound / max(told.span / _WEEK, 1.0),
             reference=learned,
             norms=norms,
-            limits=Limits(harvest=round(limit, 6)),
+            limits=limits,
             scores=tuple(round(score, 3) for score in counted),
         )
     )
@@ -142,8 +148,23 @@ def _scores(cuts: list[_Cut], norms: tests.Norms) -> tuple[dict[str, float], dic
     return scores, sizes
 
 
-def crowds(snapshot: Snapshot, drawing: report.Drawing, accused: Flags, norms: tests.Norms) -> list[float]:
-    """Harvest scores of benign accounts that share one thing (an address, a sign-up day, a mail domain, a program): hundreds of groups, to tell a tail by."""
+def _small(  # noqa: PLR0917 - one call
+    snapshot: Snapshot, drawing: report.Drawing, accused: Flags, norms: tests.Norms, limit: float, times: float
+) -> tuple[tuple[int, float], ...]:
+    """(size, limit) of small groups, falling with size, never below the limit of all. `times` more accounts are in groups than may be hit."""
+    found: list[tuple[int, float]] = []
+    for size in reversed(_SMALL):
+        scores = crowds(snapshot, drawing, accused, norms, size)
+        limit = max(limit, _tail_end(scores, tail_of(scores), times)) if scores else limit
+        found.append((size, round(limit, 6)))
+    return tuple(reversed(found))
+
+
+def crowds(snapshot: Snapshot, drawing: report.Drawing, accused: Flags, norms: tests.Norms, size: int = 0) -> list[float]:
+    """Harvest scores of benign accounts that share one thing (an address, a sign-up day, a mail domain, a program): hundreds of groups, to tell a tail by.
+
+    `size`: the crowds are cut into groups of so many accounts, the rest left out; 0 leaves them whole.
+    """
     profiles, found = snapshot.folded(), drawing.graph
     load = rhythm.Load(*rhythm.rates(profiles, snapshot.settings.half_life), norms.spread)
     turned = change.changes(profiles, norms.turned)
@@ -152,11 +173,22 @@ def crowds(snapshot: Snapshot, drawing: report.Drawing, accused: Flags, norms: t
         edge = np.flatnonzero((found.kind[found.token] == kind) & ~accused[found.account])
         label = np.full(len(profiles), -1)
         label[found.account[edge]] = found.token[edge]
-        label = graph.numbered(label, _CROWD)
+        label = graph.numbered(cut_up(label, size), size) if size else graph.numbered(label, _CROWD)
         none = clusters.Grouping(label, np.zeros((len(label), F)), np.zeros((int(label.max(initial=-1)) + 1, F), np.bool_))
         pooled = tests.pooled(profiles, found, label, load, turned)
         scores += report.columns(report.Drawing(found, none, pooled), norms).harvest.tolist()
     return scores
+
+
+def cut_up(label: Indices, size: int) -> Indices:
+    """Each group cut into parts of `size` accounts, drawn by a hash."""
+    member = np.flatnonzero(label >= 0)
+    member = member[np.lexsort((graph.salted(len(label))[member], label[member]))]
+    place = np.arange(len(member))
+    rank = place - np.maximum.accumulate(np.where(starts(label[member]), place, 0))
+    parts = np.full(len(label), -1)
+    parts[member] = label[member] * len(label) + rank // size
+    return parts
 
 
 def tail_of(scores: list[float]) -> float:
@@ -184,7 +216,12 @@ def _beyond(scores: list[float], accounts: int, scale: float, hit: float) -> flo
     """Where an exponential tail above the median of the groups holds as many accounts as may be hit, but no less than the largest score."""
     if not scores:
         return Limits().harvest
-    return max(float(np.median(scores)) + scale * float(np.log(max(accounts / 2 / max(hit, 1e-9), 1.0))), *scores)
+    return max(_tail_end(scores, scale, accounts / max(hit, 1e-9)), *scores)
+
+
+def _tail_end(scores: list[float], scale: float, times: float) -> float:
+    """Where an exponential tail above the median holds one account of `times`."""
+    return float(np.median(scores)) + scale * float(np.log(max(times / 2, 1.0)))
 
 
 def usual_conduct(profiles: Profiles, benign: Flags, half_life: float) -> tests.Norms:

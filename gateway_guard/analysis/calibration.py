@@ -14,14 +14,23 @@ from gateway_guard.analysis.reference import UNKNOWN, Reference
 from gateway_guard.analysis.tests import Norms
 from gateway_guard.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Scores are told relative to these: 0 is the point beyond which at most the budget's share of benign accounts is expected."""
+    """Scores are told relative to these: 0 is the point beyond which at most the budget's share of benign accounts is expected.
+
+    `small` are (size, harvest limit) of groups of so many accounts, up to the next size listed: by chance three people look like anything sooner than thirty.
+    """
 
     coordination: float = 0.0
     harvest: float = 3.5
+    small: tuple[tuple[int, float], ...] = ()
+
+    def harvest_at(self, size: int) -> float:
+        """The harvest limit of a group of `size` accounts."""
+        fitting = [limit for least, limit in self.small if least <= size] or [limit for _, limit in self.small[:1]]
+        return fitting[-1] if fitting else self.harvest
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ def _cluster(  # noqa: PLR0917 - one call, for each group
     snapshot: Snapshot, drawing: Drawing, found: Columns, traits: words.Traits, name: names.Named, group: int
 ) -> Cluster:
     limits = snapshot.calibration.limits
-    coordination, harvest = float(found.coordination[group]) - limits.coordination, float(found.harvest[group]) - limits.harvest
+    coordination = float(found.coordination[group]) - limits.coordination
+    harvest = float(found.harvest[group]) - limits.harvest_at(len(name.members))
     shared = words.shared(drawing.graph, traits, group, len(name.members))
     return Cluster(
         id=name.id,
