@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_guard.analysis import weighing, weights
@@ -40,6 +40,7 @@ def rows(scales: Weighing, label: Indices) -> list[tuple[float, ...]]:
 labels = st.lists(st.integers(-1, 4), min_size=ACCOUNTS, max_size=ACCOUNTS).map(lambda label: numbered(np.array(label), 1))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(labels, min_size=2, max_size=5))
 def test_what_was_weighed_before_changes_nothing(turns: list[Indices]) -> None:
     graph = drawn()
