@@ -10,8 +10,9 @@ import pytest
 from gateway_guard.analysis import change, rhythm, tests, words
 from gateway_guard.analysis.calibrate import cut_up, limit_of
 from gateway_guard.analysis.calibration import Limits
-from gateway_guard.analysis.graph import connected, log_tail, numbered
+from gateway_guard.analysis.graph import build, connected, log_tail, numbered
 from gateway_guard.analysis.profile import ANY, COLUMNS, EVENTS, Births, Profiles
+from gateway_guard.analysis.reference import UNKNOWN
 from gateway_guard.analysis.tokens import Floats, Kind, postings, tokens
 from gateway_guard.analysis.weights import F, independent
 
@@ -231,3 +232,11 @@ def test_crowds_are_cut_into_groups_of_one_size_and_nobody_is_in_two() -> None:
     groups = [set(np.flatnonzero(parts == part).tolist()) for part in np.unique(parts[parts >= 0])]
     assert sorted(len(group) for group in groups) == [1, 2, 3, 3, 3]
     assert all(len({int(label[number]) for number in group}) == 1 for group in groups)
+
+
+def test_the_graph_knows_what_share_of_an_account_s_requests_show_a_token() -> None:
+    found = build(profiles(3, births(3, [7, 7, 0], [0] * 3, [0] * 3), [(Kind.SENTENCE, 5, 0, 2.5, 1), (Kind.SENTENCE, 5, 1, 30.0, 1)]), UNKNOWN, 0.0)
+    often = {(int(found.kind[token]), int(account)): float(share) for token, account, share in zip(found.token, found.account, found.often, strict=True)}
+    assert often[Kind.SENTENCE, 0] == pytest.approx(0.25)
+    assert often[Kind.SENTENCE, 1] == 1.0
+    assert often[Kind.PAYMENT, 0] == 1.0, "told at sign-up, true of every request"

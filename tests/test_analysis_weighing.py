@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_guard.analysis import weighing, weights
+from gateway_guard.analysis.clusters import in_earnest
 from gateway_guard.analysis.graph import Graph, numbered
 from gateway_guard.analysis.tokens import FAMILY_OF, SPEAKS, Indices, Kind
 from gateway_guard.analysis.weighing import Weighing
@@ -29,7 +30,21 @@ def drawn(seed: int = 7) -> Graph:
     sharers = shows.sum(axis=1)
     expected = np.maximum(usual[token], rng.uniform(0.001, 0.03, len(token)))
     names = np.arange(TOKENS, dtype=np.uint64)
-    return Graph(account, token, expected, names, kind, FAMILY_OF[kind], sharers, usual, np.ones(TOKENS), 1.0, 5000, rng.random(ACCOUNTS) < 0.95)
+    return Graph(
+        account,
+        token,
+        expected,
+        np.full(len(token), 0.25),
+        names,
+        kind,
+        FAMILY_OF[kind],
+        sharers,
+        usual,
+        np.ones(TOKENS),
+        1.0,
+        5000,
+        rng.random(ACCOUNTS) < 0.95,
+    )
 
 
 def rows(scales: Weighing, label: Indices) -> list[tuple[float, ...]]:
@@ -80,3 +95,18 @@ def test_members_alone_have_evidence_of_their_own() -> None:
     own = Weighing(drawn(), RULES).own(label)
     assert (own[:20].sum(axis=1) > 0).sum() > 10
     assert not own[20:].any()
+
+
+def test_who_says_it_once_by_the_way_is_not_one_of_those_who_say_it_all_day() -> None:
+    label = np.array([0, 0, 0, 0, -1, 1, 1, 1])
+    often = np.array([1.2, 1.1, 1.0, 0.22, 5.0, 0.2, 0.1, 0.3])
+    assert in_earnest(label, often).tolist() == [True, True, True, False, False, True, True, True]
+    assert not in_earnest(np.full(3, -1), np.ones(3)).any()
+
+
+def test_how_often_an_account_says_what_speaks_for_its_cluster_is_added_up() -> None:
+    label = np.where(np.arange(ACCOUNTS) < 20, 0, -1)
+    often = Weighing(drawn(), RULES).often(label)
+    assert not often[20:].any()
+    assert set(np.unique(often[:20] % 0.25)) == {0.0}, "each edge says a quarter"
+    assert often[:20].max() > 1.0

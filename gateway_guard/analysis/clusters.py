@@ -32,6 +32,8 @@ _CEILING = 8.0
 # Where one family has to carry a member alone, only things hardly ever said elsewhere speak.
 _STRONG = 50.0
 _HIGH_CEILING = 12.0
+# Who belongs by what he says alone says it in a good part of his requests, as the others do, not once by the way.
+_AS_OFTEN = 0.25
 _ROUNDS = 5
 _ALIKE = 0.5
 _MARGIN = 3.0
@@ -82,12 +84,23 @@ def _of_topics(graph: Graph, free: Flags, settings: Settings, load: Load, change
     told = only(graph, free, (Kind.SENTENCE, Kind.SYSTEM, Kind.TEMPLATE, *UNIQUE))
     weighing = Weighing(told, rules)
     label = _settled(weighing, numbered(topics(told, free), settings.smallest), settings.smallest)
+    label = numbered(np.where(in_earnest(label, weighing.often(label)), label, -1), settings.smallest)
     families = _second(graph, label, load, change)
     kept = np.flatnonzero(families.any(axis=1))
     number = np.full(len(families) + 1, -1)
     number[kept] = np.arange(len(kept))
     label = number[label]
     return Grouping(label, weighing.own(label), families[kept])
+
+
+def in_earnest(label: Indices, often: Floats) -> Flags:
+    """Members who say what speaks for their group at least a quarter as often as the typical one does."""
+    clusters = int(label.max(initial=-1)) + 1
+    member = np.flatnonzero(label >= 0)
+    member = member[np.lexsort((often[member], label[member]))]
+    size = np.bincount(label[member], minlength=clusters)
+    typical = often[member[np.cumsum(size) - size + size // 2]]
+    return (label >= 0) & (often >= _AS_OFTEN * np.append(typical, 0.0)[label])
 
 
 def _second(graph: Graph, label: Indices, load: Load, change: Change) -> Flags:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway_guard.analysis.profile import ELICIT, FAMILIES, Profiles
+from gateway_guard.analysis.profile import ELICIT, EVENTS, FAMILIES, Profiles
 from gateway_guard.analysis.reference import Reference
 from gateway_guard.analysis.settings import DAY
 from gateway_guard.analysis.tokens import FAMILY_OF, Flags, Floats, Indices, Kind, Numbers, kinds, postings, split, starts, tokens
@@ -28,7 +28,8 @@ _MOST_PARTIES = 12
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it · for each token
+    """`account` and `token` of each edge, sorted by token; `expected`, the share of benign users of the same program who exhibit it; `often`, the share of the
+    account's requests that do · for each token
     its name, `kind`, `family`, `sharers` (distinct accounts) and `usual`, the share of benign accounts that exhibit it,
     `most` that it may be without an actor's doing · `ties` cards and conversations shared by chance, for each account · `n` accounts that are active ·
     `open` accounts that may be found (not verified, not idle).
@@ -37,6 +38,7 @@ class Graph:
     account: Indices
     token: Indices
     expected: Floats
+    often: Floats
     names: Numbers
     kind: Indices
     family: Indices
@@ -69,6 +71,7 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
         account=account,
         token=token,
         expected=np.where(kinds(named) == Kind.CLIENT, usual[token], np.maximum(usual[token], with_program)),
+        often=_often(profiles, named, account),
         names=names[keep],
         kind=kinds(names[keep]),
         family=FAMILY_OF[kinds(names[keep])],
@@ -79,6 +82,17 @@ def build(profiles: Profiles, reference: Reference, since: float) -> Graph:
         n=active,
         open=live & ~profiles.births.verified,
     )
+
+
+def _often(profiles: Profiles, token: Numbers, account: Indices) -> Floats:
+    """The share of each account's requests that show the token; 1 of what sign-up tells."""
+    wanted = postings(token, account)
+    place = np.minimum(np.searchsorted(profiles.posting, wanted), max(len(profiles.posting) - 1, 0))
+    shown = profiles.posting[place] == wanted if len(profiles.posting) else np.zeros(len(wanted), np.bool_)
+    share = np.ones(len(wanted))
+    requests = np.maximum(profiles.counts[account[shown], EVENTS].astype(np.float64), 1e-9)
+    share[shown] = np.minimum(profiles.weight[place[shown]] / requests, 1.0)
+    return share
 
 
 def edges(profiles: Profiles, live: Flags) -> tuple[Numbers, Indices]:
@@ -165,7 +179,9 @@ def seeds(graph: Graph, smallest: int) -> Indices:
 def only(graph: Graph, free: Flags, kept: tuple[Kind, ...]) -> Graph:
     """The same graph with tokens of some kinds, held against the benign history alone, and the accounts in `free` alone to be found."""
     edge = np.isin(graph.kind[graph.token], kept)
-    return replace(graph, account=graph.account[edge], token=graph.token[edge], expected=graph.expected[edge], most=graph.usual, open=free)
+    return replace(
+        graph, account=graph.account[edge], token=graph.token[edge], expected=graph.expected[edge], often=graph.often[edge], most=graph.usual, open=free
+    )
 
 
 def topics(graph: Graph, free: Flags) -> Indices:

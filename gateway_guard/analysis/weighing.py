@@ -114,6 +114,13 @@ class Weighing:
         mine[pairs.account[home]] = pairs.table[home]
         return mine
 
+    def often(self, label: Indices) -> Floats:
+        """What shares of each member's requests show what speaks for its cluster, added up over tokens: at least the share that shows any of it, up to 1."""
+        graph, found = self.graph, weigh(self.graph, label, self.rules)
+        clusters = int(label.max(initial=0)) + 1
+        speaks = np.isin(graph.token * clusters + label[graph.account], found.token * clusters + found.cluster) & (label[graph.account] >= 0)
+        return np.bincount(graph.account[speaks], weights=graph.often[speaks], minlength=len(label)).astype(np.float64)
+
     def _marked(self, label: Indices) -> Numbers:
         """One number for each cluster's set of members."""
         member = np.flatnonzero(label >= 0)
