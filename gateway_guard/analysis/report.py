@@ -13,7 +13,7 @@ from gateway_guard.analysis import names, recency, tests, words
 from gateway_guard.analysis.clusters import Grouping
 from gateway_guard.analysis.graph import Graph
 from gateway_guard.analysis.tokens import FAMILY_NAMES, Flags, Floats, Indices
-from gateway_guard.analysis.weights import ENOUGH
+from gateway_guard.analysis.weights import BESIDE
 from gateway_guard.evidence import Family
 from gateway_guard.view import Cluster, Standing, View
 
@@ -77,7 +77,7 @@ def _standings(snapshot: Snapshot, grouping: Grouping, clusters: list[Cluster], 
     before = snapshot.before.standings
     for cluster, group, whole in zip(clusters, members, grouping.families, strict=True):
         evidence = grouping.evidence[group]
-        speaks = (evidence >= ENOUGH) | whole
+        speaks = (evidence >= BESIDE) | whole
         for number, weights, which, last in zip(group.tolist(), evidence.round(3).tolist(), speaks.tolist(), seen[group].tolist(), strict=True):
             account = snapshot.names[number]
             old = before.get(account)
@@ -88,7 +88,7 @@ def _standings(snapshot: Snapshot, grouping: Grouping, clusters: list[Cluster], 
 
 def _families(evidence: Floats, whole: Flags) -> tuple[Family, ...]:
     """Families that speak for a cluster."""
-    return tuple(name for name, speaks in zip(FAMILY_NAMES, (evidence >= ENOUGH) | whole, strict=True) if speaks)
+    return tuple(name for name, speaks in zip(FAMILY_NAMES, (evidence >= BESIDE) | whole, strict=True) if speaks)
 
 
 def _cluster(  # noqa: PLR0917 - one call, for each group

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gateway_guard.analysis.graph import Graph, salted
 from gateway_guard.analysis.tokens import FAMILY_NAMES, FAMILY_OF, SLOT_OF, SLOTS, STRONGEST, Flags, Floats, Indices, Kind, Numbers, starts
-from gateway_guard.analysis.weights import ENOUGH, F, Rules, Singles, Weights, independent, weigh
+from gateway_guard.analysis.weights import BESIDE, ENOUGH, F, Rules, Singles, Weights, independent, weigh
 
 _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _FAMILY_OF_SLOT: Indices = np.zeros(SLOTS, dtype=np.int64)
@@ -103,7 +103,7 @@ class Weighing:
         share = size[cluster]
         doubt = self.rules.doubt
         odds = np.log(np.maximum(self.graph.n - share, 1) / np.maximum(share, 1)) + np.log((1 - doubt) / doubt)
-        enough = (total >= odds) & (independent(table) >= self.rules.families)
+        enough = (total >= odds) & (independent(table, BESIDE) >= self.rules.families)
         return account[enough], cluster[enough], total[enough]
 
     def own(self, label: Indices) -> Floats:

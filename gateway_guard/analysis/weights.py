@@ -10,7 +10,8 @@ A token's weight is log(share among the members / share among everybody else):
 * what one family adds is capped, because tokens of one family hang together: three sentences of one prompt that a tenth of everybody uses are
   one coincidence, not three, and among thousands of near-unique things somebody shares one by chance. So a family says no more than how much
   rarer it is among accounts of no cluster to show as much;
-* membership takes two families that one ordinary cause does not explain together.
+* membership takes two families that one ordinary cause does not explain together: one that is plain by itself, and another beside it. It is the
+  total that has to be beyond doubt.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from gateway_guard.analysis.tokens import FAMILY_NAMES, SELDOM, SLOT_OF, UNIQUE,
 
 Singles = NDArray[np.float32]
 F = len(FAMILY_NAMES)
-# From here on a family speaks: twenty to one.
+# From here on a family is plain by itself: twenty to one. Beside a plain one, seven to one speaks.
 ENOUGH = 3.0
+BESIDE = 2.0
 _CONTENT, _CLIENT = FAMILY_NAMES.index("content"), FAMILY_NAMES.index("client")
 _PRIOR = 1.0
 
@@ -80,8 +82,11 @@ def weigh(graph: Graph, label: Indices, rules: Rules) -> Weights:
     return Weights(token[speaks], cluster[speaks], inside[speaks], beside[speaks], within[speaks], around[speaks])
 
 
-def independent(table: Floats | Singles) -> Indices:
-    """How many independent families speak. A program brings its own headers and its own texts, so content and client count as one."""
-    speaks = table >= ENOUGH
+def independent(table: Floats | Singles, beside: float = ENOUGH) -> Indices:
+    """How many independent families speak: one that is plain by itself, and those that have `beside` or more.
+
+    A program brings its own headers and its own texts, so content and client count as one.
+    """
+    speaks = (table >= beside) & (table >= ENOUGH).any(axis=1, keepdims=True)
     software = speaks[:, _CONTENT] | speaks[:, _CLIENT]
     return np.asarray(speaks.sum(axis=1) - speaks[:, _CONTENT] - speaks[:, _CLIENT] + software)
