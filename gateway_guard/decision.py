@@ -33,7 +33,8 @@ class Decision(msgspec.Struct, frozen=True):
     """`action` what is done · `would` what a fully enforcing policy would do · `enforced` false when only recorded · `served` whether the
     request goes to the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` the
     quota that refused or delayed it · `reasons` codes, strongest first · `charges` and `levels` pairwise: what was asked of each quota and what is owed now ·
-    `spent` whether the charges were made · `profile` how the answer is degraded, and `silent` without a word of it ·
+    `spent` whether the charges were made · `rung` that acts, in a shadow policy the one that would · `shadow` a rung beyond it that is only
+    recorded · `profile` how the answer is degraded, and `silent` without a word of it ·
     `pace` events of a stream a second, 0 = as they come · `policy` digest of the policy · `hold` id of the reservation, empty for none.
     """
 
@@ -54,6 +55,7 @@ class Decision(msgspec.Struct, frozen=True):
     levels: tuple[float, ...] = ()
     spent: bool = False
     model: str = ""
+    shadow: str = ""
     profile: str = ""
     silent: bool = False
     pace: float = 0.0
@@ -61,6 +63,11 @@ class Decision(msgspec.Struct, frozen=True):
     view: int = 0
     policy: str = ""
     hold: str = ""
+
+    @property
+    def told(self) -> Action:
+        """The action in logs and reports: what is done; where nothing is, what would be."""
+        return self.action or self.would
 
     @property
     def balances(self) -> tuple[Balance, ...]:

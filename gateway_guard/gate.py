@@ -132,19 +132,22 @@ class Gate:
         """By a rung; or without one for the state that came along, or by an operator's hand."""
         action = action_of(rung) if rung is not None else Action.DENY
         enforcing = self.rules.enforcing
+        beyond = score.would if enforcing and rung is not None and score.would is not rung else None
+        shadow = beyond.id if beyond is not None else ""
         return Decision(
             id=facts.id,
             at=facts.at,
             account=facts.identity.account,
             action=action if enforcing else Action.ALLOW,
-            would=action,
+            would=action if beyond is None else action_of(beyond),
             enforced=enforcing,
             served=not enforcing,
             wait=math.inf if enforcing else 0.0,
             rung=rung.id if rung is not None else "",
             score=score.total,
-            reasons=(reason, *(f"signal.{e.signal}" for e in score.evidence)),
+            reasons=(reason, *((f"shadow.{shadow}",) if shadow else ()), *(f"signal.{e.signal}" for e in score.evidence)),
             evidence=score.evidence,
+            shadow=shadow,
             model=facts.model,
             cluster=cluster.id if cluster else "",
             view=self.view.id,
@@ -165,6 +168,7 @@ class Gate:
         degrades = enforce and spend.ok and rung is not None and rung.mode == "enforce" and _does(rung, facts) == "degrade"
         if degrades:
             action = Action.DEGRADE
+        beyond = score.would.id if enforce and score.would is not None and would >= Action.DEGRADE and not (degrades and score.would is rung) else ""
         short = paid[spend.short] if spend.short >= 0 else None
         return Decision(
             id=facts.id,
@@ -172,17 +176,18 @@ class Gate:
             account=facts.identity.account,
             action=action,
             would=would,
-            enforced=enforce and action is would,
+            enforced=enforce and (action or would) is action,
             served=spend.ok or not enforce,
             wait=_wait(spend, short) if enforce else 0.0,
             short=short.quota.name if short else "",
             rung=rung.id if rung else "",
             score=score.total,
-            reasons=_reasons(short or shadow, rung, exempt, score, would) + _met(rung, facts),
+            reasons=_reasons(short or shadow, rung, exempt, score, would, beyond, degrades=degrades) + _met(rung, facts),
             evidence=score.evidence,
             charges=paid,
             levels=spend.levels,
             spent=spend.ok,
+            shadow=beyond,
             profile=(rung.profile or "") if degrades and rung is not None else "",
             silent=degrades and rung is not None and self.rules.silent(rung, cluster),
             pace=_pace(rung) if enforce and spend.ok else 0.0,
@@ -237,14 +242,20 @@ def _wait(spend: Spend, short: Charge | None) -> float:
     return spend.wait
 
 
-def _reasons(short: Charge | None, rung: Rung | None, exempt: str, score: Score, would: Action) -> tuple[str, ...]:
+def _reasons(  # noqa: PLR0917 - one call, on the request's way
+    short: Charge | None, rung: Rung | None, exempt: str, score: Score, would: Action, beyond: str, *, degrades: bool
+) -> tuple[str, ...]:
     out: list[str] = []
-    if score.would is not None and would >= Action.DEGRADE:
+    if degrades and rung is not None:
+        out.append(f"rung.{rung.id}")
+    elif score.would is not None and would >= Action.DEGRADE and not beyond:
         out.append(f"rung.{score.would.id}")
     if short is not None:
         out.append(f"{'cluster' if short.quota.per == 'cluster' else 'quota'}.{short.quota.name}")
         if rung is not None and rung.scale < 1.0 and rung.mode == "enforce" and would < Action.DEGRADE:
             out.append(f"rung.{rung.id}")
+    if beyond:
+        out.append(f"shadow.{beyond}")
     if exempt:
         out.append(f"exempt.{exempt}")
     if out or score.total > 0.0:

@@ -15,6 +15,7 @@ from gateway_guard.gate import Gate
 from gateway_guard.policy.judge import compile_policy
 from gateway_guard.policy.model import Policy
 from gateway_guard.stores.memory import MemoryStore
+from gateway_guard.trace.decisions import row
 from gateway_guard.view import Cluster, Standing, View
 from tests.test_stores_memory import finish
 
@@ -286,10 +287,31 @@ def test_a_rung_or_a_signal_in_shadow_is_recorded_only() -> None:
     ladder = [LADDER[0], {**LADDER[1], "mode": "shadow"}]
     by_rung = decide(gate(clustered(1.0), signals=signals, ladder=ladder), facts(who=member(1)))
     assert (by_rung.served, by_rung.would, by_rung.enforced) == (True, Action.DENY, False)
+    assert (by_rung.action, by_rung.rung, by_rung.shadow, by_rung.reasons[0]) == (Action.ALLOW, "wary", "shut", "shadow.shut")
     softer = {"coordination": {"ceiling": 3, "mode": "shadow"}, "harvest": {"ceiling": 3}}
     by_signal = decide(gate(clustered(1.0), signals=softer, ladder=LADDER), facts(who=member(1)))
     assert (by_signal.served, by_signal.rung, by_signal.would) == (True, "wary", Action.DENY)
     assert Evidence("content", "coordination", 3.0, by_signal.evidence[0].says) == by_signal.evidence[0]
+
+
+SHUT: dict[str, Any] = {"id": "shut", "at": 4, "do": "deny", "mode": "shadow"}
+DIM: dict[str, Any] = {"id": "dim", "at": 2, "do": "degrade", "profile": "terse"}
+
+
+@pytest.mark.parametrize(
+    ("below", "asked", "told"),
+    [
+        (DIM, 1, ("degrade", True, "dim", "shut", "deny", ["rung.dim", "shadow.shut"])),
+        (DIM, 3, ("throttle", True, "dim", "shut", "deny", ["quota.q", "shadow.shut"])),
+        ({"id": "prove", "at": 2, "do": "challenge", "challenge": "work"}, 1, ("challenge", True, "prove", "shut", "deny", ["rung.prove", "shadow.shut"])),
+        ({"id": "wary", "at": 2, "do": "throttle", "scale": 0.5}, 1, ("deny", False, "wary", "shut", "deny", ["shadow.shut", "signal.coordination"])),
+    ],
+)
+def test_the_log_tells_which_rung_acted_and_which_one_would_have(below: dict[str, Any], asked: int, told: tuple[Any, ...]) -> None:
+    policy: dict[str, Any] = {"quotas": {"q": {"limit": "2/min"}}, "signals": {"coordination": {}, "harvest": {}}, "profiles": {"terse": {"max_tokens": 100}}}
+    guard = gate(clustered(1.0), **policy, challenges={"work": {"work": {}}}, ladder=[below, SHUT])
+    logged = [row(decide(guard, facts(i, who=member(1))), "") for i in range(asked)][-1]
+    assert (logged.action, logged.enforced, logged.rung, logged.shadow, logged.would, logged.reasons[:2]) == told
 
 
 PROVE: dict[str, Any] = {

@@ -97,7 +97,7 @@ class Engine:
 
     def decided(self, decision: Decision) -> int:
         """Log a decision; the ticket for recording its exchange."""
-        self.counts[decision.would.label] += 1
+        self.counts[decision.told.label] += 1
         if decision.action is not ALLOW:
             self.books.felt(decision)
         if self.recorder is None:

@@ -178,7 +178,7 @@ def _treatment(played: Played) -> int:
     decision = played.decision
     if decision is None:
         return 0 if played.passed else _HARM["refused"]
-    return _HARM[fate(decision)] if decision.would else 0
+    return _HARM[fate(decision)] if decision.told else 0
 
 
 def _harm(found: _Differing) -> int:

@@ -156,17 +156,18 @@ def _verdict(decision: Decision, quota: QuotaAsked | None) -> str:
     if not decision.would:
         return "allowed"
     kind, done = fate(decision), "was" if decision.enforced else "would have been"
+    beyond = f"; the rung {decision.shadow} is in shadow, it would {decision.would.label}" if decision.shadow and decision.action else ""
     if kind == "exempted":
         return f"let through by an exemption, although {_blame(quota)}"
     if kind == "delayed":
         return f"{done} delayed{f' by {decision.wait:,.3f} s' if decision.wait else ''}: {_blame(quota)}"
     if kind == "degraded":
-        return f"{done} served with a poorer answer, by the rung {decision.rung}"
+        return f"{done} served with a poorer answer, by the rung {decision.rung}{beyond}"
     blame = _blame(quota)
-    if decision.would >= Action.CHALLENGE:
-        blame = f"the rung {decision.rung} {'refuses' if decision.would is Action.DENY else 'asks for a proof that was not shown'}"
+    if decision.told >= Action.CHALLENGE:
+        blame = f"the rung {decision.shadow or decision.rung} {'refuses' if decision.would is Action.DENY else 'asks for a proof that was not shown'}"
     back = f"; it fits in {quota.fits_in_s:,.1f} s" if quota and quota.fits_in_s else ""
-    return f"{done} refused: {blame}{back}{'' if decision.enforced else ' (shadow: it was served)'}"
+    return f"{done} refused: {blame}{back}{'' if decision.enforced else ' (shadow: it was served)'}{beyond}"
 
 
 def _blame(quota: QuotaAsked | None) -> str:

@@ -170,14 +170,14 @@ class Tally:
         self._see(decision.at)
         self.requests += 1
         self.served += decision.served
-        would = decision.would
-        self._row[would] += 1
+        told = decision.action or decision.would
+        self._row[told] += 1
         account = self.accounts.get(identity.account) or self._meet(identity, decision.at)
         account.requests += 1
         self._note(account.number)
         if not self.requests % FLUSHED:
             self.settle()
-        if would:
+        if told:
             self._touch(account, decision)
         levels, place = decision.levels, 0
         for part in decision.charges.parts:
@@ -195,7 +195,7 @@ class Tally:
             self.usage[_source(outcome)] += 1
             if usage is not None:
                 self.tokens.add(usage)
-        if decision.would and usage is not None and fate(decision) == "refused":
+        if decision.told and usage is not None and fate(decision) == "refused":
             self.unserved.add(usage)
 
     def _meet(self, identity: Identity, at: float) -> AccountTally:
@@ -243,10 +243,10 @@ Fate = Literal["refused", "delayed", "exempted", "degraded"]
 
 
 def fate(decision: Decision) -> Fate:
-    """What becomes of a request that is not simply allowed, were the policy enforced."""
-    if decision.would is Action.THROTTLE and decision.spent:
+    """What becomes of a request that is not simply allowed; where nothing is done, what would."""
+    if decision.told is Action.THROTTLE and decision.spent:
         return "delayed" if decision.hold else "exempted"
-    if decision.would is Action.DEGRADE and decision.spent:
+    if decision.told is Action.DEGRADE and decision.spent:
         return "degraded"
     return "refused"
 

@@ -20,11 +20,11 @@ Label = Literal["allow", "throttle", "degrade", "challenge", "deny"]
 
 
 class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row. `action` is what an enforcing policy does, `enforced` whether it was done.
+    """One row. `action` is what was done, `enforced` true; or where nothing was done, what a fully enforcing policy would do, `enforced` false.
 
     Beside the fields that every reader knows: `wait_s` when a refused caller may come back (null: not by waiting) · `short` the quota that refused or delayed ·
-    `rung` and `score` of the ladder · `view` the analyst's conclusion that was used · `policy` the policy's digest ·
-    `profile` how the answer was degraded, `silent` when its notice was left out.
+    `rung` that acts and `score` of the ladder · `shadow` a rung beyond it that is only recorded, and what it `would` do · `view` the analyst's conclusion
+    that was used · `policy` the policy's digest · `profile` how the answer was degraded, `silent` when its notice was left out.
     """
 
     id: str
@@ -39,6 +39,8 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     wait_s: float | None = 0.0
     short: str = ""
     rung: str = ""
+    shadow: str = ""
+    would: str = ""
     score: float = 0.0
     view: int = 0
     policy: str = ""
@@ -60,7 +62,7 @@ def row(decision: Decision, account: str) -> DecisionRow:
         id=decision.id,
         ts=decision.at,
         account=account,
-        action=LABELS[decision.would],
+        action=LABELS[decision.told],
         enforced=decision.enforced,
         cluster=decision.cluster or None,
         reasons=list(decision.reasons),
@@ -69,6 +71,8 @@ def row(decision: Decision, account: str) -> DecisionRow:
         wait_s=_coming_back(wait) if not decision.served else 0.0,
         short=decision.short,
         rung=decision.rung,
+        shadow=decision.shadow,
+        would=decision.would.label if decision.shadow else "",
         score=round(decision.score, 4) if decision.score else 0.0,
         view=decision.view,
         policy=decision.policy,

@@ -73,7 +73,7 @@ class Counts:
         self.touched += 1
         self.touched_accounts.add(decision.account)
         self._note(decision.reasons, First(decision.at - begin, decision.account))
-        if decision.would is not Action.DEGRADE:
+        if decision.told is not Action.DEGRADE:
             kind = fate(decision)
             self.refused += kind == "refused"
             self.delayed += kind == "delayed"

@@ -86,7 +86,12 @@ def _when(first: First) -> str:
 def _known(cases: Cases, policy: Policy) -> None:
     """A misspelt reason would be met by none, and `0` would always hold."""
     codes = [f"{kind}.{name}" for kind in ("quota", "cluster") for name in policy.quotas]
-    codes += [*(f"rung.{r.id}" for r in policy.ladder), *(f"exempt.{e.id}" for e in policy.exemptions), *(f"signal.{s}" for s in policy.signals), *UNDECIDED]
+    codes += [
+        *(f"{kind}.{r.id}" for r in policy.ladder for kind in ("rung", "shadow")),
+        *(f"exempt.{e.id}" for e in policy.exemptions),
+        *(f"signal.{s}" for s in policy.signals),
+        *UNDECIDED,
+    ]
     wrong = [
         str(Problem(case.places.find((part, "reasons", code)).at, f"case `{case.id}`: no request can have the reason `{code}`{_hint(code, codes)}"))
         for case in cases.cases
