@@ -99,7 +99,7 @@ class Tariff:
     def _find(self, plan: str, model: str) -> tuple[Terms, ...]:
         """Shared by all models that the policy does not tell apart."""
         rules = [found for found in self._rules if _applies(found.rule, plan, model)]
-        money = self._price(model)
+        money = self.price(model)
         key = (plan, money, tuple(found.quota for found in rules))
         if key not in self._made:
             runs = groupby(rules, key=lambda found: found.quota.per)
@@ -119,7 +119,8 @@ class Tariff:
         minimum = [Rule(structs.replace(quota, name=intern(f"{quota.name}.minimum")), rule) for quota, rule in (rules[i] for i in lines)]
         return Pool(lines, _compiled(shared, scale, money), _compiled(minimum, scale, money))
 
-    def _price(self, model: str) -> Weights:
+    def price(self, model: str) -> Weights:
+        """Money for an input and an output token of a model."""
         for pattern, price in self._policy.prices.items():
             if fnmatch.fnmatchcase(model, pattern):
                 return price.input / MILLION, price.output / MILLION, 0.0

@@ -12,11 +12,13 @@ from rich.text import Text
 
 from gateway_guard.replay import clusters
 from gateway_guard.replay.report import QuotaUse, Report, Tokens
+from gateway_guard.replay.rungs import Borne, LadderCost
 from gateway_guard.replay.touched import Group
 
 BAR = 20
 CLUSTERS = 8
 SENTENCES = 2
+TAKES = {"attempts": "attempts", "delay_s": "waiting (s)", "work_s": "work (s)", "step_ups": "step-ups", "money": "money"}
 MEANING = {
     "allow": "served at once",
     "throttle": "delayed, or refused with a time to come back",
@@ -33,6 +35,8 @@ def page(report: Report) -> RenderableType:
         parts += ["", _quotas(report.quotas)]
     if report.decisions.reasons:
         parts += ["", _reasons(report)]
+    if report.ladder is not None and report.ladder.rungs:
+        parts += ["", _rungs(report.ladder), "", _exchanges(report.ladder)]
     if report.top:
         parts += ["", _top(report)]
     if report.clusters:
@@ -117,6 +121,33 @@ def _reasons(report: Report) -> Table:
     for reason, count in list(report.decisions.reasons.items())[:10]:
         table.add_row(reason, f"{count:,}")
     return table
+
+
+def _rungs(ladder: LadderCost) -> Table:
+    table = titled("What each rung costs", "rung", "does", right=("requests", "accounts", "refused", "delay", "proofs", "work", "step-ups", "in shadow"))
+    for one in ladder.rungs:
+        table.add_row(one.rung, one.do, *_borne(one.acted), f"{one.shadow:,}")
+        if one.acted.requests:
+            table.add_row("", "of these the honest", *_borne(one.honest), "", style="dim")
+    return table
+
+
+def _borne(borne: Borne) -> tuple[str, ...]:
+    proofs = borne.challenges - borne.step_ups
+    counts = (f"{borne.requests:,}", f"{borne.accounts:,}", f"{borne.refused:,}", f"{borne.delay_s:,.1f} s", f"{proofs:,}", f"{borne.work_s:,.0f} s")
+    return (*counts, f"{borne.step_ups:,}")
+
+
+def _exchanges(ladder: LadderCost) -> Table:
+    table = titled("What an exchange that is answered in full takes", "of", right=("accounts", "exchanges", *(TAKES.values())))
+    for name, side in ((ladder.who, ladder.honest), (ladder.whom, ladder.meant)):
+        table.add_row(name, f"{side.accounts:,}", f"{side.full:,}", *(_each(getattr(side, key)) for key in TAKES))
+    table.add_row("times as much", "", "", *(_each(ladder.times[key]) for key in TAKES), style="bold")
+    return table
+
+
+def _each(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:,.4g}"
 
 
 def _top(report: Report) -> Table:

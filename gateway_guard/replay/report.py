@@ -14,6 +14,7 @@ from gateway_guard.replay import tally as tallies
 from gateway_guard.replay.clusters import Found
 from gateway_guard.replay.headroom import Headroom, fill
 from gateway_guard.replay.labels import Labelled
+from gateway_guard.replay.rungs import LadderCost
 from gateway_guard.replay.tally import UNDECIDED, AccountTally, QuotaTally, Tally
 from gateway_guard.replay.touched import Cost, Group, TopAccount, Touched, by
 
@@ -116,7 +117,8 @@ class Run(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """`complete` is false when the replay was stopped, or the log ended in an error told in `stopped`. `clusters` as the analyst saw them at the
     end, `calibrated` the digest of the calibration that it judged by (empty: it only records).
-    `labelled` when labels were given. Reports before these were added have no `timeline`, `headroom`, `touched` and `cost`.
+    `labelled` when labels were given. Reports before these were added have no `timeline`, `headroom`, `touched`, `cost`
+    and `ladder`.
     """
 
     v: int = VERSION
@@ -137,6 +139,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     headroom: dict[str, Headroom] = {}
     touched: Touched | None = None
     cost: Cost | None = None
+    ladder: LadderCost | None = None
     labelled: Labelled | None = None
     run: Run
 

@@ -19,6 +19,7 @@ from gateway_guard.replay.labels import Label, judged
 from gateway_guard.replay.portrait import Watch, portrait
 from gateway_guard.replay.report import Report, Run, Traffic
 from gateway_guard.replay.run import Ended, Step, Tracing, row_of
+from gateway_guard.replay.rungs import LadderCost, Rungs
 from gateway_guard.replay.stage import Stage
 from gateway_guard.replay.tally import Tally
 from gateway_guard.replay.touched import Cost, cost_of, group, top_of, touched_of
@@ -31,6 +32,7 @@ EVERY = 128
 PORTRAITS = 12
 LABELLED = "accounts that the labels do not call an attack's"
 UNSUSPECTED = "accounts in no cluster that both coordinates and harvests"
+ATTACK, SUSPECTED = "accounts that the labels call an attack's", "accounts in a cluster that both coordinates and harvests"
 
 
 class Outputs(NamedTuple):
@@ -50,6 +52,7 @@ class Session:
         self._stage = stage
         self._labels = labels
         self._watch = Watch()
+        self._rungs = Rungs(stage.gate)
 
     def run(self, outputs: Outputs, tick: Callable[[], None]) -> None:
         """Play; `tick` is called now and then. What is written becomes final at the end, and is set aside if the replay is stopped."""
@@ -99,6 +102,7 @@ class Session:
             headroom=headroom_of(tally),
             touched=touched_of(tally),
             cost=self._cost(),
+            ladder=self._ladder(),
             labelled=None if self._labels is None else judged(tally.accounts, self._labels, stage.name),
             run=Run(round(seconds, 3), round(tally.requests / seconds, 1) if seconds else 0.0),
         )
@@ -135,20 +139,34 @@ class Session:
 
     def _cost(self) -> Cost:
         """Honest are those who are labelled so; without labels, those whom the ladder has nothing against at the end."""
-        accounts, name = self.tally.accounts, self._stage.name
-        labels = self._labels
+        honest, _ = self._sides()
+        return cost_of({account: self.tally.accounts[account] for account in honest}, UNSUSPECTED if self._labels is None else LABELLED, self._stage.name)
+
+    def _ladder(self) -> LadderCost | None:
+        """What each rung costs these, and those whom it is meant for."""
+        if not self._stage.gate.rules.policy.ladder:
+            return None
+        (honest, meant), known = self._sides(), self._labels is not None
+        who, whom = (LABELLED, ATTACK) if known else (UNSUSPECTED, SUSPECTED)
+        return self._rungs.cost(frozenset(honest), self.tally.accounts, frozenset(meant), who, whom)
+
+    def _sides(self) -> tuple[list[str], list[str]]:
+        """Accounts that are taken for honest, and the others that something is known of."""
+        accounts, name, labels = self.tally.accounts, self._stage.name, self._labels
         if labels is not None:
-            known = {account: of for account, of in accounts.items() for label in [labels.get(name(account))] if label is not None and label.kind != "attack"}
-            return cost_of(known, LABELLED, name)
+            kinds = {account: labels[name(account)].kind for account in accounts if name(account) in labels}
+            return [a for a, kind in kinds.items() if kind != "attack"], [a for a, kind in kinds.items() if kind == "attack"]
         view = self._stage.gate.view
         suspect = {account for account, standing in view.standings.items() if standing.coordination > 0 and standing.harvest > 0}
-        return cost_of({account: of for account, of in accounts.items() if account not in suspect}, UNSUSPECTED, name)
+        return [a for a in accounts if a not in suspect], [a for a in accounts if a in suspect]
 
     def _takers(self, outputs: Outputs, stack: ExitStack, files: list[Output]) -> list[Callable[[Step], None]]:
         """All outputs are opened before anything is written to one of them."""
         opened = {name: stack.enter_context(Output(name)) for name in outputs if name}
         files.extend(opened.values())
         takers: list[Callable[[Step], None]] = [self.tally.take]
+        if self._stage.gate.rules.policy.ladder:
+            takers.append(self._rungs.take)
         if outputs.decisions:
             takers.append(self._rows(opened[outputs.decisions], stack))
         if outputs.trace:

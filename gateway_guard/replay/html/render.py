@@ -14,7 +14,7 @@ from gateway_guard.decision import LABELS
 from gateway_guard.evidence import FAMILIES
 from gateway_guard.replay.compare import Comparison
 from gateway_guard.replay.html import actors, charts
-from gateway_guard.replay.page import MEANING
+from gateway_guard.replay.page import MEANING, TAKES
 from gateway_guard.replay.report import Report
 
 FEW = 48
@@ -22,7 +22,7 @@ FEW = 48
 
 def render(report: Report) -> bytes:
     """The page of one replay."""
-    return _page("report.html.j2", r=report, labels=LABELS, meaning=MEANING, families=FAMILIES, periods=_periods(report))
+    return _page("report.html.j2", r=report, labels=LABELS, meaning=MEANING, takes=TAKES, families=FAMILIES, periods=_periods(report))
 
 
 def render_comparison(comparison: Comparison) -> bytes:
