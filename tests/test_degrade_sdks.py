@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anthropic
+import httpx2
 import openai
 import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from gateway_guard import GatewayGuard
+from gateway_guard.client import ChallengeAuth
 from gateway_guard.view import Cluster, Standing, View
 from tests.fakes import KEY, ModelServer, policy_file, start, streamed
 from tests.rich import HIDDEN, SAYS, SIGNED, THINKS, TOOL, chat, chat_events, completion, completion_events, message, message_events, response, sse
@@ -28,6 +30,13 @@ PROFILES = {
     "least": "max_tokens: 60, effort: none, strip: [logprobs, choices, reasoning, usage], length: 40, round_usage: 100, models: {'*': small}, "
     "sampling: {remove: [seed], temperature: 1}, hint: {header: x-antidistillation, value: 'on'}",
 }
+# The same conversations where nothing is taken away: slowed, and once a proof has been shown.
+RUNGS = {
+    "slowed": "{id: slow, at: 2, do: throttle, scale: 0.5, in_flight: 8, pace: 2000/s}",
+    "proved": "{id: prove, at: 2, do: challenge, challenge: work}",
+}
+DENIED = "{id: shut, at: 2, do: deny}"
+EVIDENCE = "signals: {coordination: {}, harvest: {}}\n"
 ASKED: Any = [{"role": "user", "content": "How is tea made?"}]
 TOOLS: Any = [{"name": "look", "description": "Looks", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 CALLED = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"city": "Oslo"}'}}
@@ -111,10 +120,16 @@ class Guarded(NamedTuple):
         return self.profile in {"hidden", "plain", "least"}
 
     def openai(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="sk-a", max_retries=0)
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="sk-a", max_retries=0, http_client=httpx2.Client(auth=self.auth()))
 
     def anthropic(self) -> anthropic.Anthropic:
-        return anthropic.Anthropic(base_url=f"http://127.0.0.1:{self.port}", api_key="sk-a", max_retries=0)
+        return anthropic.Anthropic(base_url=f"http://127.0.0.1:{self.port}", api_key="sk-a", max_retries=0, http_client=httpx2.Client(auth=self.auth()))
+
+    def auth(self) -> ChallengeAuth | None:
+        return ChallengeAuth() if self.profile == "proved" else None
+
+    def other(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(auth=self.auth())
 
     def check(self, *shown: Any) -> None:
         """Nothing of the reasoning is in what the client holds; and the answer is there."""
@@ -130,12 +145,16 @@ def climbed(guard: GatewayGuard, *keys: str) -> None:
     guard.engine.gate.view = View(1, 1.0, dict.fromkeys(accounts, standing), {"c1": Cluster("c1", 9)}, "calibrated")
 
 
-@pytest.fixture(params=PROFILES)
+@pytest.fixture(params=[*PROFILES, *RUNGS])
 def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guarded]:
-    ladder = "signals: {coordination: {}, harvest: {}}\nladder: [{id: dim, at: 2, do: degrade, profile: p}]\n"
-    binding = "binding: {to: account, conversation: true, unbound: refuse}\n" if request.param in {"plain", "summed"} else ""
+    if request.param in RUNGS:
+        challenges = "challenges: {work: {work: {effort: 1ms}}}\n" if request.param == "proved" else ""
+        policy = f"{EVIDENCE}{challenges}quotas: {{q: {{limit: 100/min}}}}\nladder: [{RUNGS[request.param]}]\n"
+    else:
+        policy = f"{EVIDENCE}ladder: [{{id: dim, at: 2, do: degrade, profile: p}}]\nprofiles: {{p: {{{PROFILES[request.param]}}}}}\n"
+    binding = "binding: {to: account, conversation: true, unbound: refuse}\n" if request.param in {"plain", "summed", "proved"} else ""
     server = ModelServer(model)
-    guard = GatewayGuard(server, policy_file(tmp_path, f"{ladder}profiles: {{p: {{{PROFILES[request.param]}}}}}\n{binding}"), key=KEY)
+    guard = GatewayGuard(server, policy_file(tmp_path, policy + binding), key=KEY)
     climbed(guard, "sk-a")
     with served(guard) as port:
         yield Guarded(port, server, request.param, guard)
@@ -227,11 +246,12 @@ def test_openai_completions(guarded: Guarded) -> None:
 
 @pytest.mark.anyio
 async def test_the_asynchronous_clients(guarded: Guarded) -> None:
-    async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{guarded.port}/v1", api_key="sk-a", max_retries=0) as client:
+    base = f"http://127.0.0.1:{guarded.port}"
+    async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk-a", max_retries=0, http_client=guarded.other()) as client:
         chunks = [chunk async for chunk in await client.chat.completions.create(model="m", messages=ASKED, stream=True)]
         events = [event async for event in await client.responses.create(model="m", input="tea", stream=True)]
         whole = await client.responses.create(model="m", input="tea")
-    async with anthropic.AsyncAnthropic(base_url=f"http://127.0.0.1:{guarded.port}", api_key="sk-a", max_retries=0) as other:
+    async with anthropic.AsyncAnthropic(base_url=base, api_key="sk-a", max_retries=0, http_client=guarded.other()) as other:
         async with other.messages.stream(model="m", max_tokens=4000, thinking=THINKING, messages=ASKED) as stream:
             final = await stream.get_final_message()
         again = await asyncio.gather(*(other.messages.create(model="m", max_tokens=4000, thinking=THINKING, messages=ASKED) for _ in range(3)))
@@ -242,9 +262,34 @@ async def test_the_asynchronous_clients(guarded: Guarded) -> None:
 def test_what_is_poorer_is_told(guarded: Guarded) -> None:
     with guarded.anthropic() as client:
         raw = client.messages.with_raw_response.create(model="m", max_tokens=4000, thinking=THINKING, messages=ASKED)
-    told = raw.headers["x-gateway-guard-degraded"]
-    assert ("reasoning" in told) == (guarded.profile != "short")
-    assert raw.headers["content-length"] == str(len(raw.http_response.content))
+    told = raw.headers.get("x-gateway-guard-degraded", "")
+    assert ("reasoning" in told) == (guarded.profile not in {"short", *RUNGS})
+    assert ("pace=2000/s" in told) == (guarded.profile == "slowed")
+    assert guarded.profile in RUNGS or raw.headers["content-length"] == str(len(raw.http_response.content))
     if guarded.profile == "least":
         assert dict(guarded.server.scopes[-1]["headers"])[b"x-antidistillation"] == b"on"
         assert raw.parse().usage.output_tokens == 100
+
+
+@pytest.mark.anyio
+async def test_where_nothing_is_served_every_call_raises_the_one_documented_error(tmp_path: Path) -> None:
+    guard = GatewayGuard(server := ModelServer(model), policy_file(tmp_path, f"{EVIDENCE}ladder: [{DENIED}]\n"), key=KEY)
+    climbed(guard, "sk-a")
+    with served(guard) as port:
+        base = f"http://127.0.0.1:{port}"
+        with openai.OpenAI(base_url=f"{base}/v1", api_key="sk-a") as client, anthropic.Anthropic(base_url=base, api_key="sk-a") as other:
+            for ask in (
+                lambda: client.chat.completions.create(model="m", messages=ASKED),
+                lambda: client.chat.completions.create(model="m", messages=ASKED, stream=True),
+                lambda: client.responses.create(model="m", input="tea", stream=True),
+                lambda: client.completions.create(model="m", prompt="tea"),
+                lambda: other.messages.create(model="m", max_tokens=99, messages=ASKED, tools=TOOLS),
+                lambda: other.messages.create(model="m", max_tokens=99, messages=ASKED, stream=True),
+            ):
+                with pytest.raises((openai.PermissionDeniedError, anthropic.PermissionDeniedError), match="Access is suspended") as refused:
+                    ask()
+                assert refused.value.response.headers["x-gateway-guard-decision"] in str(refused.value)
+        async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk-a") as later:
+            with pytest.raises(openai.PermissionDeniedError):
+                await later.responses.create(model="m", input="tea")
+    assert server.bodies == [], "with its usual retries an SDK asks once, and the model server is asked nothing"
