@@ -14,12 +14,14 @@ from gateway_guard.fingerprint.take import Fingerprinter
 from gateway_guard.identity.assemble import identifier
 from gateway_guard.identity.directory import CsvDirectory, Lookup
 from gateway_guard.identity.keys import FixedKey
-from gateway_guard.identity.pseudonyms import Pseudonyms
+from gateway_guard.identity.pseudonyms import Pseudonyms, load_key
 from gateway_guard.intake import Intake
 from gateway_guard.policy.judge import Rulebook, compile_policy
 from gateway_guard.policy.lists import load_lists
 from gateway_guard.policy.load import Loaded, load
 from gateway_guard.policy.model import Mode, Policy
+from gateway_guard.policy.profile import ProvenanceRules
+from gateway_guard.provenance.marker import Marker
 
 # Digits of a keyed hash as logs show it.
 HASHED = 20
@@ -70,7 +72,13 @@ def assemble(
     rulebook = compile_policy(rules, loaded.digest, account_ids=accounts, org_ids=orgs, seed=pseudonyms.text("moments", "").encode())
     table = who.directory if isinstance(who.directory, CsvDirectory) else None
     files = (*loaded.files, *lists, *([folder / rules.identity.directory] if rules.identity.directory else ()))
-    return Parts(loaded, rulebook, Intake(rules, who, pseudonyms, fingerprinter), pseudonyms, table, files, _operators(rules, folder))
+    marker = Marker(provenance_key(rules.provenance, folder, key)) if any(profile.marks for profile in rules.profiles.values()) else None
+    return Parts(loaded, rulebook, Intake(rules, who, pseudonyms, fingerprinter, marker), pseudonyms, table, files, _operators(rules, folder))
+
+
+def provenance_key(rules: ProvenanceRules, folder: Path, key: bytes) -> bytes:
+    """What marks are drawn with: the key in the policy's file, made when there is none, or one derived from the installation's `key`."""
+    return Pseudonyms(key).subkey("gg-provenance") if rules.key_file is None else load_key({}, folder / rules.key_file)
 
 
 def _operators(policy: Policy, folder: Path) -> dict[str, StepUpKey]:

@@ -34,7 +34,7 @@ class Decision(msgspec.Struct, frozen=True):
     request goes to the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` the
     quota that refused or delayed it · `reasons` codes, strongest first · `charges` and `levels` pairwise: what was asked of each quota and what is owed now ·
     `spent` whether the charges were made · `rung` that acts, in a shadow policy the one that would · `shadow` a rung beyond it that is only
-    recorded · `profile` how the answer is degraded, and `silent` without a word of it ·
+    recorded · `profile` how the answer is degraded, and `silent` without a word of it · `marked` with the cluster's marks ·
     `pace` events of a stream a second, 0 = as they come · `policy` digest of the policy · `hold` id of the reservation, empty for none.
     """
 
@@ -58,6 +58,7 @@ class Decision(msgspec.Struct, frozen=True):
     shadow: str = ""
     profile: str = ""
     silent: bool = False
+    marked: bool = False
     pace: float = 0.0
     cluster: str = ""
     view: int = 0

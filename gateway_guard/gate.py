@@ -190,6 +190,7 @@ class Gate:
             shadow=beyond,
             profile=(rung.profile or "") if degrades and rung is not None else "",
             silent=degrades and rung is not None and self.rules.silent(rung, cluster),
+            marked=degrades and rung is not None and self.rules.marked(rung, cluster),
             pace=_pace(rung) if enforce and spend.ok else 0.0,
             model=facts.model,
             cluster=cluster.id if cluster else "",

@@ -21,6 +21,7 @@ from gateway_guard.identity.identify import Identifier
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.policy.model import Policy
 from gateway_guard.ports import Dialect
+from gateway_guard.provenance.marker import Marker
 from gateway_guard.reading import Reading
 from gateway_guard.rewrite.custody import Custody
 from gateway_guard.rewrite.seal import Seals
@@ -39,7 +40,8 @@ class Understood(msgspec.Struct, frozen=True):
 class Intake:
     """Reads requests under one policy."""
 
-    def __init__(self, policy: Policy, identifier: Identifier, pseudonyms: Pseudonyms, fingerprinter: Fingerprinter) -> None:
+    def __init__(self, policy: Policy, identifier: Identifier, pseudonyms: Pseudonyms, fingerprinter: Fingerprinter, marker: Marker | None = None) -> None:
+        self.marker = marker or Marker(pseudonyms.subkey("gg-provenance"))
         self.custody = Custody(policy.binding, Seals(pseudonyms.subkey("gg-state")))
         self.rules = policy.guard
         self.identifier = identifier

@@ -37,6 +37,8 @@ ODD = {
     "signals: {foreign_state: {}}": "`foreign_state` never speaks: `binding` binds nothing",
     "binding: {conversation: true}": "`binding` binds nothing, so the rest of it has no effect",
     "signals: {harvest: {}}\nladder: [{id: a, at: 2, do: throttle, pace: 5/min}]": "a client gives a stream up before its first sentence",
+    "provenance: {confidence: 99%}": "no profile has `marks`, so `provenance` has no effect",
+    "profiles: {p: {marks: [habits]}}\nprovenance: {confidence: 50%}": "a finding would be about nobody",
     "throttle: {wait: 5m}": "callers are held up to 300 s before anything is sent",
     "reservation: {expires: 1m}": "reservations expire after 60 s while an answer may be silent for 600 s",
     "identity: {trusted_proxies: [10.0.0.0/7]}": "`10.0.0.0/7` trusts a large part of the Internet",

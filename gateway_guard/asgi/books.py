@@ -56,6 +56,8 @@ class Books:
         if self.audit is not None and action in DEEDS:
             deed, account = DEEDS[action], decision.account
             self.audit.deed(decision.at, deed, account, cluster=decision.cluster, rung=decision.rung, decision=decision.id)
+            if decision.marked:
+                self.audit.deed(decision.at, "marked", account, cluster=decision.cluster, rung=decision.rung, decision=decision.id)
         if self.keeper is not None:
             self.keeper.touched(self._touched(decision))
 

@@ -221,7 +221,8 @@ class Exchange:
         """Send the model server a request for less, and see to it that so the answer will be. What has to be changed and cannot be read is refused."""
         facts, profile = self._facts, self._engine.gate.rules.policy.profiles.get(decision.profile)
         assert facts is not None  # noqa: S101 - set before the decision
-        shaped = shape(decision, profile, self._body.raw(), facts, self._sealer, sealed=self._sealed)
+        marks = self._engine.intake.marker.of(decision.cluster) if decision.marked else None
+        shaped = shape(decision, profile, self._body.raw(), facts, self._sealer, marks, sealed=self._sealed)
         if shaped.body is not None:
             self._rewrite(shaped.body)
         if shaped.headers:

@@ -11,7 +11,10 @@ from gateway_guard.decision import Decision
 from gateway_guard.dialects.body import parse
 from gateway_guard.facts import RequestFacts
 from gateway_guard.policy.profile import Profile
+from gateway_guard.provenance.marker import Marks
+from gateway_guard.rewrite.decoy import DECOYS
 from gateway_guard.rewrite.loss import NONE, loss_of, told
+from gateway_guard.rewrite.marks import marked
 from gateway_guard.rewrite.request import degrade
 from gateway_guard.rewrite.returned import restored
 from gateway_guard.rewrite.seal import Sealer
@@ -32,8 +35,13 @@ class Shaped(NamedTuple):
     notice: bytes
 
 
-def shape(decision: Decision, profile: Profile | None, raw: bytes, facts: RequestFacts, sealer: Sealer, *, sealed: bool) -> Shaped:
-    """`sealed`: the request bears state that the guard has sealed. What has to be changed and cannot be read raises UnreadableBody."""
+def shape(  # noqa: PLR0917 - one call, on the request's way
+    decision: Decision, profile: Profile | None, raw: bytes, facts: RequestFacts, sealer: Sealer, marks: Marks | None, *, sealed: bool
+) -> Shaped:
+    """`marks` of the caller's cluster, if it is to be marked. `sealed`: the request bears state that the guard has sealed.
+
+    What has to be changed and cannot be read raises UnreadableBody.
+    """
     changes: list[str] = []
     body = None
     if sealed or profile is not None:
@@ -43,10 +51,15 @@ def shape(decision: Decision, profile: Profile | None, raw: bytes, facts: Reques
         if profile is not None:
             parsed, found = degrade(facts.dialect, parsed, profile)
             changes += found
+            if marks is not None:
+                parsed, done = marked(facts.dialect, parsed, marks, profile.marks, facts.asks)
+                changes += done
         body = orjson.dumps(parsed) if sealed or parsed != before else None
     found_steps = steps(facts.dialect, loss_of(profile, facts.asks) if profile is not None else NONE, sealer)
     if profile is not None and found_steps:
         changes += told(loss_of(profile, facts.asks), facts.asks)
+    if marks is not None and "provenance=tools" in changes:
+        found_steps = [DECOYS[facts.dialect](marks.tool), *found_steps]
     headers: RawHeaders = []
     if profile is not None and profile.hint is not None:
         headers.append((profile.hint.header.encode(), profile.hint.value.encode()))

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from gateway_guard.cli import acknowledge, appeals, audit, calibrate, check, clusters, compare, explain, export, import_, power, replay, schema, serve, tune
+from gateway_guard.cli import (
+    acknowledge,
+    appeals,
+    audit,
+    calibrate,
+    check,
+    clusters,
+    compare,
+    explain,
+    export,
+    import_,
+    power,
+    provenance,
+    replay,
+    schema,
+    serve,
+    tune,
+)
 
 app = typer.Typer(
     name="gateway-guard",
@@ -27,6 +44,7 @@ export.register(app)
 calibrate.register(app)
 tune.register(app)
 power.register(app)
+provenance.register(app)
 clusters.register(app)
 appeals.register(app)
 acknowledge.register(app)

@@ -63,7 +63,7 @@ def show(
     It is not checked here: `audit verify` does that.
     """
     begin = _day(since)
-    for entry, raw in _read(chosen(files, policy)):
+    for entry, raw in read_entries(chosen(files, policy)):
         if entry["at"] < begin or (kind and entry["kind"] != kind and not entry["kind"].startswith(kind + ".")) or (about and not _mentions(entry, about)):
             continue
         typer.echo(raw if as_json else told(entry))
@@ -113,7 +113,8 @@ def _heads(policy: Path | None) -> list[Head]:
     return [Head(*row) for row in Ledger(policy.parent / state, create=False).heads()]
 
 
-def _read(paths: list[Path]) -> Iterator[tuple[dict[str, Any], str]]:
+def read_entries(paths: list[Path]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The entries of these files as values and as they stand there; what is none is told."""
     import msgspec  # noqa: PLC0415
 
     from gateway_guard.trace.verify import entries  # noqa: PLC0415

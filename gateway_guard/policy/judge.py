@@ -171,6 +171,11 @@ class Rulebook:
         profile = self.policy.profiles.get(rung.profile or "")
         return profile is not None and profile.silent_from is not None and cluster is not None and cluster.confidence >= profile.silent_from
 
+    def marked(self, rung: Rung, cluster: Cluster | None) -> bool:
+        """Whether the rung's profile marks answers, and the confidence in the cluster allows it."""
+        profile = self.policy.profiles.get(rung.profile or "")
+        return profile is not None and bool(profile.marks) and cluster is not None and cluster.confidence >= self.policy.provenance.confidence
+
     def settlement(self, bill: Bill, usage: Usage) -> Bill:
         """What the request really cost, as changes to what was charged for it."""
         given, output, reasoning = float(usage.input), float(usage.output), float(usage.reasoning)

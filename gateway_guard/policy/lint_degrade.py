@@ -11,6 +11,7 @@ from gateway_guard.policy.profile import Profile
 
 # A stream slower than this is given up by its client before its first sentence is out.
 SLOWEST = 0.2  # events a second
+UNSURE = 0.8
 SHORT = 16  # tokens: fewer hold no sentence
 
 
@@ -51,6 +52,18 @@ def binding(policy: Policy) -> Iterator[Finding]:
         yield odd(("binding",), "`binding` binds nothing, so the rest of it has no effect; say `to: account`")
 
 
+def provenance(policy: Policy) -> Iterator[Finding]:
+    """Marks are drawn for somebody, and only of those who are surely one."""
+    marking = [name for name, profile in policy.profiles.items() if profile.marks]
+    if policy.provenance.model_fields_set and not marking:
+        yield odd(("provenance",), "no profile has `marks`, so `provenance` has no effect; say for example `marks: [habits]` in a profile")
+    if marking and policy.provenance.confidence < UNSURE:
+        yield odd(
+            ("provenance", "confidence"),
+            f"marks would tell of clusters that are one actor with {policy.provenance.confidence:g} only: a finding would be about nobody; 0.95 is usual",
+        )
+
+
 def _profile(name: str, profile: Profile) -> Iterator[Finding]:
     if profile.max_tokens is not None and profile.max_tokens < SHORT:
         yield odd(("profiles", name, "max_tokens"), f"profile `{name}`: {profile.max_tokens} tokens hold no sentence: a denial at the price of a request")
@@ -67,4 +80,5 @@ RULES = (
     ruled("ladder", paces),
     ruled("profiles", profiles),
     ruled("binding signals", binding),
+    ruled("profiles provenance", provenance),
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from gateway_guard.policy import units
-from gateway_guard.policy.profile import BindingRules, Profile
+from gateway_guard.policy.profile import BindingRules, Profile, ProvenanceRules
 from gateway_guard.policy.strict import Rules, Share
 
 Mode = Literal["shadow", "enforce"]
@@ -326,6 +326,7 @@ class Policy(Rules):
     challenges: dict[str, ChallengeRule] = {}
     passes: PassRules = PassRules()
     binding: BindingRules = BindingRules()
+    provenance: ProvenanceRules = ProvenanceRules()
     ladder: list[Rung] = []
     exemptions: list[Exemption] = []
     accounts: Annotated[int, Field(ge=1)] = 1_000_000

@@ -1,4 +1,4 @@
-"""How a degraded answer is poorer, and what happens to the opaque state that answers carry: two sections of a policy file."""
+"""How a degraded answer is poorer, what it is marked with, and what happens to the opaque state that answers carry: three sections of a policy file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Profile(Rules):
     Of the request: `max_tokens` caps the answer · `effort` is the most reasoning effort · `summary` asks for a summary of the reasoning in place of the
     trace · `models` swaps models, by pattern · `sampling` · `hint`, a header for the inference server. Of the request and the answer: `strip` takes away
     `logprobs`, `choices` (one answer only), `reasoning`, `usage` (its details). Of the answer: `length` in characters, then the sentence ends
-    it · `round_usage` rounds counts up to a multiple. `notice`: a header says so; without it only from a cluster confidence of `silent_from` on.
+    it · `round_usage` rounds counts up to a multiple. `marks`: `habits` of writing and a decoy among the `tools`, drawn for each cluster (`provenance`).
+    `notice`: a header says so; without it only from a cluster confidence of `silent_from` on.
     """
 
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -75,6 +76,7 @@ class Profile(Rules):
     hint: Hint | None = None
     length: Annotated[int, Field(ge=40)] | None = None
     round_usage: Annotated[int, Field(ge=2)] | None = None
+    marks: list[Literal["habits", "tools"]] = []
     notice: bool = True
     silent_from: Share | None = None
 
@@ -91,6 +93,16 @@ class Profile(Rules):
         return self
 
 
+class ProvenanceRules(Rules):
+    """What `marks` of profiles are drawn with: `key_file`, made when there is none yet; without it a key derived from the installation's own.
+
+    `confidence` in the cluster from which its answers are marked.
+    """
+
+    key_file: str | None = None
+    confidence: Share = 0.95
+
+
 class BindingRules(Rules):
     """Opaque reasoning state (signatures, encrypted reasoning) that leaves with an answer is bound `to` the account, or to its organisation.
 
@@ -105,5 +117,6 @@ class BindingRules(Rules):
 
 
 _NOTHING: dict[str, object] = {
-    "max_tokens": None, "strip": [], "effort": None, "summary": False, "models": {}, "sampling": None, "hint": None, "length": None, "round_usage": None
+    "max_tokens": None, "strip": [], "effort": None, "summary": False, "models": {}, "sampling": None, "hint": None, "length": None,
+    "round_usage": None, "marks": []
 }  # fmt: skip

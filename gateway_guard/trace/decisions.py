@@ -24,7 +24,8 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     Beside the fields that every reader knows: `wait_s` when a refused caller may come back (null: not by waiting) · `short` the quota that refused or delayed ·
     `rung` that acts and `score` of the ladder · `shadow` a rung beyond it that is only recorded, and what it `would` do · `view` the analyst's conclusion
-    that was used · `policy` the policy's digest · `profile` how the answer was degraded, `silent` when its notice was left out.
+    that was used · `policy` the policy's digest · `profile` how the answer was degraded, `silent` when its notice was left out, `marked` when it bears the
+    cluster's marks.
     """
 
     id: str
@@ -46,6 +47,7 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     policy: str = ""
     profile: str = ""
     silent: bool = False
+    marked: bool = False
 
 
 LABELS: tuple[Label, ...] = ("allow", "throttle", "degrade", "challenge", "deny")
@@ -78,6 +80,7 @@ def row(decision: Decision, account: str) -> DecisionRow:
         policy=decision.policy,
         profile=decision.profile,
         silent=decision.silent,
+        marked=decision.marked,
     )
 
 
