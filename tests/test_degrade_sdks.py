@@ -288,6 +288,7 @@ async def test_where_nothing_is_served_every_call_raises_the_one_documented_erro
             ):
                 with pytest.raises((openai.PermissionDeniedError, anthropic.PermissionDeniedError), match="Access is suspended") as refused:
                     ask()
+                assert isinstance(refused.value, openai.PermissionDeniedError | anthropic.PermissionDeniedError)
                 assert refused.value.response.headers["x-gateway-guard-decision"] in str(refused.value)
         async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk-a") as later:
             with pytest.raises(openai.PermissionDeniedError):

@@ -122,8 +122,8 @@ class Rungs:
 
     def cost(self, honest: Collection[str], accounts: dict[str, AccountTally], meant: Collection[str], who: str, whom: str) -> LadderCost:
         """Everything that was counted, split into those who are taken for honest and those whom the ladder is meant for."""
-        sides = [self._exchanges(part, accounts) for part in (honest, meant)]
-        return LadderCost(who, whom, [self._rung(rung, honest) for rung in self._rungs.values()], *sides, _times(*sides))
+        ours, theirs = self._exchanges(honest, accounts), self._exchanges(meant, accounts)
+        return LadderCost(who, whom, [self._rung(rung, honest) for rung in self._rungs.values()], ours, theirs, _times(ours, theirs))
 
     def _met(self, decision: Decision) -> None:
         if decision.shadow:

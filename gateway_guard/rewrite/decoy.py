@@ -6,9 +6,10 @@ every API: a sentence in brackets, the guard's own, takes its place.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway_guard.rewrite.shape import Event, dict_at, dicts, number_at, text_at
+from gateway_guard.rewrite.shape import Event, Step, dict_at, dicts, number_at, text_at
 
 ENDED = "[The answer ended here. Ask again to go on.]"
 
@@ -208,4 +209,4 @@ def _said(place: int, last: Event) -> list[Event]:
     ]
 
 
-DECOYS = {"openai.chat": DecoyInChoices, "openai.responses": DecoyInResponses, "anthropic.messages": DecoyInMessages}
+DECOYS: Mapping[str, Callable[[str], Step]] = {"openai.chat": DecoyInChoices, "openai.responses": DecoyInResponses, "anthropic.messages": DecoyInMessages}
