@@ -12,12 +12,13 @@ small by at most (truth - reservation) of the requests in flight, which is the b
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
-from typing import NamedTuple
+from collections.abc import Awaitable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import structs
 
 from gateway_guard.decision import Action, Decision
+from gateway_guard.errors import UsageError
 from gateway_guard.facts import STATES, RequestFacts, Usage
 from gateway_guard.policy.acknowledged import NOBODY, relieved
 from gateway_guard.policy.acknowledged import NOTHING as NOTHING_ACKNOWLEDGED
@@ -27,6 +28,7 @@ from gateway_guard.ports import Store
 from gateway_guard.quota import Bill, Charge, Spend
 from gateway_guard.view import EMPTY, Cluster, View
 
+T = TypeVar("T")
 # Whoever waits for his own running requests to end is told to look again after this many seconds.
 IN_FLIGHT_WAIT = 1.0
 NOTHING = Usage()
@@ -96,6 +98,13 @@ class Gate:
             await self.store.adjust(result.paid, facts.at)
             return structs.replace(decision, spent=True)
         return decision
+
+    async def adopt(self, view: View, at: float) -> None:
+        """Go by `view` from now on. Debts are moved first, so that no cluster is ever found free of what its members owe."""
+        heirs = self.rules.heirs(view)
+        if heirs:
+            await self.store.inherit(heirs, at, version=view.id)
+        self.view = view
 
     async def settle(self, decision: Decision, usage: Usage | None, at: float) -> None:
         """Correct a decision's reservation to what was used; None: nothing was used (the server never answered)."""
@@ -198,6 +207,16 @@ class Gate:
             policy=self.rules.digest,
             hold=facts.id if spend.ok and not exempt else "",
         )
+
+
+def at_once(step: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits, without an event loop."""
+    try:
+        step.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    step.close()
+    raise UsageError("a replay needs a store that answers at once, such as the one in memory")
 
 
 def _does(rung: Rung, facts: RequestFacts) -> str:

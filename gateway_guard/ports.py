@@ -9,7 +9,7 @@ import msgspec
 
 from gateway_guard.evidence import Evidence
 from gateway_guard.facts import Event, Identity, RequestFacts, Usage
-from gateway_guard.quota import Charges, Spend, Unit
+from gateway_guard.quota import Charges, Heir, Spend, Unit
 from gateway_guard.reading import Reading
 from gateway_guard.view import Standing, View
 
@@ -23,6 +23,10 @@ class Store(Protocol):
 
     async def adjust(self, charges: Charges, at: float, *, hold: str = "") -> None:
         """Add costs (negative ones give back) without refusing, and end `hold`. A hold that is no longer known is not an error."""
+        ...
+
+    async def inherit(self, heirs: Sequence[Heir], at: float, *, version: int) -> None:
+        """Move debts to `heirs`, all at once, by what everybody owed before; once for each `version`, which grows, however many workers ask for it."""
         ...
 
     async def peek(self, charges: Charges, at: float) -> tuple[float, ...]:

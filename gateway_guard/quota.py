@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -118,6 +118,23 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 Charges = Sequence[Charge] | Bill
+
+
+class Share(NamedTuple):
+    """`part` of what `source` owes, 0..1. `lives`: the source goes on, and what is taken over is off it; else its bucket stays as it is, for whoever
+    does not know yet that it is over.
+    """
+
+    source: str
+    part: float
+    lives: bool
+
+
+class Heir(NamedTuple):
+    """Who takes debts over (`part` names the subject and the lines; what it costs is of no matter), and which shares of whose."""
+
+    part: Part
+    shares: Sequence[Share]
 
 
 class Balance(msgspec.Struct, frozen=True, gc=False):

@@ -150,7 +150,7 @@ class SharedWorker:
         """Go by the view that was published last."""
         view = await self._crew.view()
         if view is not None and view.id > self._gate.view.id:
-            self._gate.view = view
+            await self._gate.adopt(view, self._clock())
 
     async def _sit(self, make: Callable[[View], Analyst]) -> Desk:
         await self.adopt()
@@ -176,7 +176,7 @@ class SharedWorker:
             return
         desk.analyst.adopt(view)
         desk.analyst.adopt(published)
-        self._gate.view = published
+        await self._gate.adopt(published, self._clock())
         await self._crew.trim()
         await asyncio.to_thread(self._adopted, published)
 

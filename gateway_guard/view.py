@@ -14,7 +14,8 @@ class Cluster(msgspec.Struct, frozen=True):
 
     `id` survives growth, shrink and re-clustering · `size` members · `confidence` that they are one actor, 0..1, calibrated on benign history ·
     `coordination` and `harvest` log-odds (two separate columns) · `families` of the evidence · `born` first seen · `parents` ids merged into it ·
-    `reached` since when its evidence has reached each rung of the ladder that it reaches.
+    `reached` since when its evidence has reached each rung of the ladder that it reaches · `inherits` which share of the debts of which cluster of the
+    view before came along with members that were in that one.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Cluster(msgspec.Struct, frozen=True):
     born: float = 0.0
     parents: tuple[str, ...] = ()
     reached: Mapping[str, float] = {}
+    inherits: tuple[tuple[str, float], ...] = ()
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,7 @@
 """The loop beside the requests: events to the analyst, its conclusions to the gate.
 
 The request's way only looks things up. What is learned is learned here: each event is handed to the analyst as it happens (microseconds),
-and every `refresh` seconds a snapshot is cut, concluded on in a thread, and adopted by one assignment to `gate.view`. A conclusion that fails is
+and every `refresh` seconds a snapshot is cut, concluded on in a thread, and adopted by one assignment to the gate's view. A conclusion that fails is
 logged and the last good view stays.
 """
 
@@ -19,7 +19,7 @@ from gateway_guard.analysis.calibration import Calibration, decode
 from gateway_guard.analysis.settings import Settings
 from gateway_guard.errors import UsageError
 from gateway_guard.facts import Event
-from gateway_guard.gate import Gate
+from gateway_guard.gate import Gate, at_once
 from gateway_guard.policy.model import Policy
 from gateway_guard.view import EMPTY, View
 
@@ -57,7 +57,7 @@ def refresh(analyst: Analyst, gate: Gate, at: float) -> None:
     """Cut, conclude and adopt at once: how a replay keeps the gate's view up to date in virtual time."""
     view = gate.rules.ranked(conclude(analyst.cut(at)), analyst.view)
     analyst.adopt(view)
-    gate.view = view
+    at_once(gate.adopt(view, at))
 
 
 def kept(view: View, before: View, lasting: float) -> View:
@@ -101,7 +101,7 @@ class Worker:
         """Cut, conclude, adopt: once."""
         view = await concluded(self._analyst, self._gate, self._before, self._clock())
         self._analyst.adopt(view)
-        self._gate.view = view
+        await self._gate.adopt(view, self._clock())
         await asyncio.to_thread(self._adopted, view)
 
     async def close(self) -> None:

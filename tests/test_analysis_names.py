@@ -51,6 +51,7 @@ def test_merging_keeps_the_larger_s_id_and_remembers_the_other() -> None:
     large, small = before.standings["a"].cluster, before.standings["e"].cluster
     (group,) = named([list("abcdefg")], before, 20.0)
     assert (group.id, group.parents) == (large, (small,))
+    assert group.inherits == ((small, 1.0),)
 
 
 def test_splitting_gives_the_id_to_the_larger_part_and_the_other_remembers_where_it_came_from() -> None:
@@ -60,6 +61,15 @@ def test_splitting_gives_the_id_to_the_larger_part_and_the_other_remembers_where
     assert large.id == old
     assert small.id != old
     assert small.parents == (old,)
+    assert (small.inherits, large.inherits) == (((old, 2 / 7),), ())
+
+
+def test_what_a_cluster_owes_that_is_over_goes_to_its_heirs_whole() -> None:
+    """Whoever is in no cluster now takes nothing along."""
+    before = first(list("abcde"), list("fghij"), ["k", "l", "m"])
+    one, two = named([list("abcdek"), list("fghijl")], before, 20.0)
+    gone = before.standings["k"].cluster
+    assert one.inherits == two.inherits == ((gone, 0.5),)
 
 
 def test_two_groups_never_share_an_id() -> None:
@@ -100,7 +110,11 @@ def test_order_never_matters(before: list[set[int]], after: list[set[int]], seed
     groups = apart(after)
     shuffled = [random.Random(seed + n).sample(group, len(group)) for n, group in enumerate(groups)]
     order = random.Random(seed).sample(range(len(groups)), len(groups))
-    straight = {group.members: (group.id, group.parents) for group in named(groups, old, 20.0)}
-    mixed = {group.members: (group.id, group.parents) for group in named([shuffled[place] for place in order], old, 20.0)}
+    straight = {group.members: (group.id, group.parents, group.inherits) for group in named(groups, old, 20.0)}
+    mixed = {group.members: (group.id, group.parents, group.inherits) for group in named([shuffled[place] for place in order], old, 20.0)}
     assert straight == mixed
-    assert len({ident for ident, _ in straight.values()}) == len(straight)
+    assert len({ident for ident, _, _ in straight.values()}) == len(straight)
+    for ident in old.clusters:
+        parts = sum(part for _, _, inherits in straight.values() for source, part in inherits if source == ident)
+        lives = any(ident == name for name, _, _ in straight.values())
+        assert parts < 1.0 + 1e-9 if lives else parts == 0.0 or abs(parts - 1.0) < 1e-9

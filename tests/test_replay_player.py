@@ -13,8 +13,9 @@ from msgspec import structs
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import UsageError
 from gateway_guard.facts import Done, Event, Identity, RequestFacts, Seen, Usage
+from gateway_guard.gate import at_once
 from gateway_guard.replay import player as module
-from gateway_guard.replay.player import Outcome, Player, at_once
+from gateway_guard.replay.player import Outcome, Player
 
 USED = Usage(1, 2)
 

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway_guard.errors import StoreError
-from gateway_guard.quota import Charge, Quota
+from gateway_guard.quota import Charge, Heir, Quota, Share, billed
 from gateway_guard.stores.redis import Link, Naming, SharedStore, Terms
 from gateway_guard.stores.redis.shared import StoreDown
 from gateway_guard.stores.redis.wire import RedisWire
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.anyio
 MINUTE = Quota("minute", rate=1.0, burst=10.0)
 # So slow that nothing drains while a test runs.
 STILL = Quota("still", rate=1e-6, burst=10.0)
+POOLED = Quota("still", rate=1e-6, burst=10.0, per="cluster")
 RUNNING = Quota("running", rate=0.0, burst=2.0, unit="in_flight")
 TIMEOUT = 0.2
 
@@ -48,7 +49,7 @@ async def worker(server: Server, name: str = "w1", terms: Terms | None = None, *
 async def rows(server: Server) -> dict[bytes, dict[bytes, bytes]]:
     """All debts on the server."""
     async with Redis.from_url(server.url) as client:
-        return {key: await client.hgetall(key) for key in await client.keys("*") if b"journal" not in key}  # type: ignore[misc]
+        return {key: await client.hgetall(key) for key in await client.keys("*") if b"journal" not in key and b"inherited" not in key}  # type: ignore[misc]
 
 
 async def admitted(store: SharedStore, charge: Charge, tries: int) -> int:
@@ -115,6 +116,50 @@ async def test_a_server_that_forgot_the_script_is_told_again(server: Server) -> 
         assert await admitted(store, Charge("a", STILL, 1.0), 3) == 3
         await client.script_flush()
         assert await admitted(store, Charge("a", STILL, 1.0), 10) == 7
+
+
+async def halve(store: SharedStore, version: int) -> None:
+    """Half of what the cluster `old` owes goes to `new`."""
+    [part] = billed([Charge("new", POOLED, 0.0)]).parts
+    await store.inherit([Heir(part, [Share("old", 0.5, True)])], time.time(), version=version)
+
+
+async def test_of_all_workers_one_moves_debts_and_all_know(server: Server) -> None:
+    """The second one adopts the view later, and spends from what it leases: what the first one has moved is not there any more."""
+    async with worker(server, "first", Terms(lease=1.0)) as first, worker(server, "second", Terms(lease=1.0)) as second:
+        at = time.time()
+        assert (await first.spend([Charge("old", POOLED, 8.0)], at)).ok
+        await first.link.drain()
+        await halve(first, 1)
+        await halve(second, 1)
+        for store in (first, second):
+            assert await store.peek([Charge("old", POOLED, 0.0), Charge("new", POOLED, 0.0)], at) == pytest.approx((4.0, 4.0), abs=1e-3)
+        assert not (await second.spend([Charge("new", POOLED, 7.0, opened=at - 1.0, filled=0.1)], at)).ok
+        assert (await second.spend([Charge("new", POOLED, 6.0, opened=at - 1.0, filled=0.1)], at)).ok
+
+
+async def test_debts_that_moved_expire_like_others(server: Server) -> None:
+    async with worker(server) as store, Redis.from_url(server.url) as client:
+        fast = Quota("fast", rate=1.0, burst=10.0, per="cluster")
+        [part] = billed([Charge("new", fast, 0.0)]).parts
+        assert (await store.spend([Charge("old", fast, 8.0)], time.time())).ok
+        await store.inherit([Heir(part, [Share("old", 1.0, False)])], time.time(), version=1)
+        assert 60_000 <= await client.pttl("t:{new}:cluster") <= 68_100
+
+
+async def test_debts_move_without_the_server_and_on_it_when_it_is_back(tmp_path: Path) -> None:
+    with running("valkey 9.1", tmp_path) as server:
+        async with worker(server) as store:
+            assert (await store.spend([Charge("old", POOLED, 8.0)], time.time())).ok
+            server.stop()
+            await halve(store, 1)
+            assert await store.peek([Charge("old", POOLED, 0.0), Charge("new", POOLED, 0.0)], time.time()) == pytest.approx((4.0, 4.0), abs=1e-3)
+            server.restart()
+            await recovered(store)
+            assert (await store.spend([Charge("new", POOLED, 1.0)], time.time())).levels == pytest.approx([1.0], abs=1e-3), "the server forgot all debts"
+            await halve(store, 2)
+            await halve(store, 1)
+            assert (await store.peek([Charge("new", POOLED, 0.0)], time.time()))[0] == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize(("down", "served"), [("local", 5), ("open", 12), ("closed", 0)])

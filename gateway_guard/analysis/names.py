@@ -12,12 +12,15 @@ from gateway_guard.view import Standing, View
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A group under its id · `born` when it was first seen · `parents` ids that went into it."""
+    """A group under its id · `born` when it was first seen · `parents` ids that went into it · `inherits` which share of the members of other clusters of
+    the view before is in it now: of those that go on of all members, of those that are over of all that are in a cluster still.
+    """
 
     id: str
     members: tuple[str, ...]
     born: float
     parents: tuple[str, ...]
+    inherits: tuple[tuple[str, float], ...] = ()
 
 
 def named(groups: Sequence[Sequence[str]], before: View, at: float) -> tuple[Named, ...]:
@@ -31,19 +34,31 @@ def named(groups: Sequence[Sequence[str]], before: View, at: float) -> tuple[Nam
         if place not in given and old not in taken:
             given[place] = old
             taken.add(old)
-    return tuple(_one(group, share, given.get(place, ""), before, at) for place, (group, share) in enumerate(zip(ordered, shares, strict=True)))
+    wholes = _wholes(shares, taken, before)
+    return tuple(_one(group, share, given.get(place, ""), wholes, before, at) for place, (group, share) in enumerate(zip(ordered, shares, strict=True)))
 
 
 def _shares(group: Sequence[str], standings: Mapping[str, Standing]) -> Counter[str]:
     return Counter(standing.cluster for name in group if (standing := standings.get(name)) is not None and standing.cluster)
 
 
-def _one(group: tuple[str, ...], share: Counter[str], old: str, before: View, at: float) -> Named:
+def _wholes(shares: Sequence[Counter[str]], alive: set[str], before: View) -> Mapping[str, int]:
+    """Of how many members of each old cluster the shares are told. What a cluster that is over owes goes to its heirs whole."""
+    found: Counter[str] = Counter()
+    for share in shares:
+        found.update(share)
+    return {old: max(count, before.clusters[old].size) if old in alive and old in before.clusters else count for old, count in found.items()}
+
+
+def _one(  # noqa: PLR0917 - one call, for each group
+    group: tuple[str, ...], share: Counter[str], old: str, wholes: Mapping[str, int], before: View, at: float
+) -> Named:
     kept = before.clusters.get(old)
     others = tuple(sorted(name for name in share if name != old))
+    inherits = tuple((name, share[name] / wholes[name]) for name in others)
     if kept is None:
-        return Named(fresh(group, at), group, at, others)
-    return Named(old, group, kept.born, tuple(sorted({*kept.parents, *others})))
+        return Named(fresh(group, at), group, at, others, inherits)
+    return Named(old, group, kept.born, tuple(sorted({*kept.parents, *others})), inherits)
 
 
 def fresh(group: Sequence[str], at: float) -> str:

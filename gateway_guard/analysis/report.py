@@ -108,4 +108,5 @@ def _cluster(  # noqa: PLR0917 - one call, for each group
         evidence=(*shared, *words.tests(drawing.pooled, found.scores, snapshot.calibration.norms, group)),
         born=name.born,
         parents=name.parents,
+        inherits=name.inherits,
     )

@@ -18,7 +18,7 @@ from gateway_guard.policy.acknowledged import Relief
 from gateway_guard.policy.model import Plan, Policy, Rung
 from gateway_guard.policy.tenure import begins, ends, in_force
 from gateway_guard.policy.terms import Tariff, Terms, cap_of
-from gateway_guard.quota import Bill, Figures, Part, figures_of
+from gateway_guard.quota import Bill, Figures, Heir, Lines, Part, Share, figures_of
 from gateway_guard.signals.catalogue import SIGNALS
 from gateway_guard.view import Cluster, Standing, View
 
@@ -75,6 +75,7 @@ class Rulebook:
         self._signals_alone = tuple(entry for entry in self._signals if entry[0] not in FROM_VIEW)
         self._quiet = Score((), 0.0, self._rung(0.0, (), None, self._acting), self._rung(0.0, (), None, self._ladder))
         self._tariff = Tariff(policy)
+        self._pooled = self._tariff.pooled()
         self._caps = {rung.id: cap_of(rung) for rung in policy.ladder if rung.in_flight is not None}
         self.refused_states = _refused_states(policy)
         self._plans = {"": policy.plans.get(policy.default_plan, Plan()), **policy.plans}
@@ -152,7 +153,7 @@ class Rulebook:
 
         A cluster of n shares `q * n^a` with a = 1 - confidence: one account's quota when surely one actor, n quotas when surely not.
         """
-        members = max(1.0, float(cluster.size)) ** (1.0 - cluster.confidence)
+        members = _members(cluster)
         pooled, minimum = [], []
         for part in bill.parts:
             pool = _terms(part).pool
@@ -160,6 +161,21 @@ class Rulebook:
                 pooled.append(_shared(part, pool.lines, pool.shared, members, cluster))
                 minimum.append(_shared(part, pool.lines, pool.minimum, self.policy.clusters.minimum))
         return tuple(pooled), tuple(minimum)
+
+    def heirs(self, view: View) -> tuple[Heir, ...]:
+        """Which of the view's clusters take over what others owed: accounts take their share of a cluster's debts along, wherever they are put now."""
+        lines = self._pooled
+        if lines is None:
+            return ()
+        free = [0.0] * len(lines.quotas)
+        return tuple(
+            Heir(
+                Part(ident, lines, _scaled_lines(lines, _members(cluster)), free, free),
+                tuple(Share(source, part, source in view.clusters) for source, part in cluster.inherits),
+            )
+            for ident, cluster in view.clusters.items()
+            if cluster.inherits
+        )
 
     def cap(self, rung: Rung, actor: str) -> tuple[Part, ...]:
         """One of the requests that the rung allows an actor at once."""
@@ -267,6 +283,15 @@ def _shared(part: Part, lines: Sequence[int], terms: Terms, scale: float, cluste
     if cluster is None:
         return Part(part.subject, terms, figures, costs, held)
     return Part(cluster.id, terms, figures, costs, held, cluster.born, cluster.confidence)
+
+
+def _members(cluster: Cluster) -> float:
+    """How many times one account's quotas a cluster shares."""
+    return float(max(1.0, float(cluster.size)) ** (1.0 - cluster.confidence))
+
+
+def _scaled_lines(lines: Lines, scale: float) -> Figures:
+    return figures_of(lines.quotas, scale, [whole * scale for whole in lines.figures.scales])
 
 
 def _scaled(terms: Terms, scale: float, scales: Sequence[float]) -> Figures:

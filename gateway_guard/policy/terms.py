@@ -96,6 +96,13 @@ class Tariff:
             found = self._seen[(plan, model)] = self._find(plan if plan in self._policy.plans else self._policy.default_plan, model)
         return found
 
+    def pooled(self) -> Lines | None:
+        """What clusters share, at the scale of the smallest plan: what drains slowest forgives least."""
+        share = self._policy.clusters.share
+        quotas = [structs.replace(quota, per="cluster") for quota, _ in self._rules if quota.name in share and quota.per == "account"]
+        least = min((plan.scale for plan in self._policy.plans.values()), default=1.0)
+        return lines_of(quotas, [least] * len(quotas)) if quotas else None
+
     def _find(self, plan: str, model: str) -> tuple[Terms, ...]:
         """Shared by all models that the policy does not tell apart."""
         rules = [found for found in self._rules if _applies(found.rule, plan, model)]

@@ -8,18 +8,16 @@ A request that the replayed policy delays ends that much later; one that it refu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
 from gateway_guard.decision import Decision
-from gateway_guard.errors import UsageError
 from gateway_guard.facts import Adopted, Cut, Done, Ending, RequestFacts, Seen, Usage
+from gateway_guard.gate import at_once
 from gateway_guard.ports import Sink
-
-T = TypeVar("T")
 
 # Requests that may run at once. A log that claims more is settled early, so that it cannot claim all memory.
 IN_FLIGHT = 1_000_000
@@ -111,16 +109,6 @@ class Player:
             self._settle_until(due)
             self._refresh(due)
         self._next_refresh = due + self._every
-
-
-def at_once(step: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits, without an event loop."""
-    try:
-        step.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    step.close()
-    raise UsageError("a replay needs a store that answers at once, such as the one in memory")
 
 
 def _end(decision: Decision, outcome: Outcome) -> float:

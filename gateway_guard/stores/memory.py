@@ -5,6 +5,9 @@ charged to subjects of its kind. Rows are kept packed, as bytes: a third of what
 walk through. A call unpacks the rows that it touches into drafts, works on these, and packs them again only when every charge fits: that is
 what makes a spend all or none. Time never runs back in a row: a call that comes with an earlier `at` is worked out as of the row's `latest`.
 
+A cluster's bucket opens at its first charge (`Charge.opened`). What it inherits may come before: then its row is there with a `latest` of 0, as of nobody
+who was ever charged, and the opening is still to come.
+
 A row whose levels have all drained says nothing that an absent row does not say, so a clock hand that moves two rows for each new subject can
 drop it without loss. When the cap is reached and nothing has drained, new subjects share one overflow row of their kind: together they get
 what one of them would have had. (An LRU would forget debts instead, and an attacker with many keys could make it forget his own.)
@@ -20,7 +23,9 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from struct import Struct
 
-from gateway_guard.quota import SPECK, Bill, Charges, Figures, Lines, Part, Spend, billed, drained
+from msgspec import structs
+
+from gateway_guard.quota import SPECK, Bill, Charges, Figures, Heir, Lines, Part, Spend, billed, drained
 
 # The kind's shared row once the store is full. Subjects are hex digests or policy names, so none can be called this.
 OVERFLOW = "\0overflow"
@@ -95,8 +100,8 @@ class _Kind:
         return place
 
 
-# A row that is worked on: its kind and subject, its numbers, and whether there was none yet.
-Draft = tuple[_Kind, str, list[float], bool]
+# A row that is worked on: its kind and subject, its numbers, whether there was none yet, and whether it was ever charged.
+Draft = tuple[_Kind, str, list[float], bool, bool]
 
 
 class MemoryStore:
@@ -109,6 +114,7 @@ class MemoryStore:
         self._size = 0
         self._opened = 0
         self._due = -math.inf
+        self._inherited = 0
         self._holds: dict[str, tuple[float, Bill]] = {}
         self._expiries: list[tuple[float, str]] = []
 
@@ -145,6 +151,14 @@ class MemoryStore:
         if len(self._expiries) > STALE + 2 * len(self._holds):
             self._drop_stale()
 
+    async def inherit(self, heirs: Sequence[Heir], at: float, *, version: int) -> None:
+        """See `ports.Store.inherit`."""
+        self._tend(at)
+        if version <= self._inherited:
+            return
+        self._inherited = version
+        self._keep(self._handed_over(heirs))
+
     async def peek(self, charges: Charges, at: float) -> tuple[float, ...]:
         """See `ports.Store.peek`."""
         self._tend(at)
@@ -169,8 +183,8 @@ class MemoryStore:
         heappush(self._expiries, (until, hold))
         self._due = min(self._due, until)
 
-    def assume(self, part: Part, levels: Sequence[float], at: float, unsent: Sequence[float]) -> None:
-        """Take over what somebody else says that a subject owed at `at`, with what he does not know of on top.
+    def assume(self, part: Part, levels: Sequence[float], at: float, unsent: Sequence[float], *, charged: bool = True) -> None:
+        """Take over what somebody else says that a subject owed at `at`, with what he does not know of on top, and whether it was ever `charged`.
 
         A subject that there is no room for is not told apart from others.
         """
@@ -181,7 +195,8 @@ class MemoryStore:
         values = self._draft(drafts, self._kinds[part.lines.per], slots, part)
         if drafts[0][1] == OVERFLOW:
             return
-        now = values[LATEST] = max(at, values[LATEST])
+        now = max(at, values[LATEST])
+        values[LATEST] = now if charged else 0.0
         for (_, place, since, rate, _), level, more in zip(slots, levels, unsent, strict=True):
             values[place], values[since] = drained(level, at, now, rate) + more, now
         self._keep(drafts)
@@ -222,6 +237,20 @@ class MemoryStore:
                     values[since] = now
         return drafts
 
+    def _handed_over(self, heirs: Sequence[Heir]) -> list[Draft]:
+        """Drafts in which each heir owes its shares, and whoever lives owes so much less. No row is charged by it: `latest` stays."""
+        drafts: list[Draft] = []
+        known = [(heir, slots, self._kinds[heir.part.lines.per]) for heir, slots in zip(heirs, self._slots(Bill(tuple(h.part for h in heirs))), strict=True)]
+        owed = {share.source: kind.unpacked(kind.rows[share.source]) for heir, _, kind in known for share in heir.shares if share.source in kind.rows}
+        for heir, slots, kind in known:
+            for share in heir.shares:
+                if share.source not in owed:
+                    continue
+                if share.lives:
+                    _scale(self._draft(drafts, kind, slots, structs.replace(heir.part, subject=share.source)), owed[share.source], slots, share.part)
+                _add(self._draft(drafts, kind, slots, heir.part), owed[share.source], slots, share.part)
+        return drafts
+
     def _slots(self, bill: Bill) -> list[Sequence[Slot]]:
         """Where the levels of each part are. All are known before a row is unpacked, so that every draft has room for all."""
         found: list[Sequence[Slot]] = []
@@ -246,18 +275,21 @@ class MemoryStore:
             subject = subject if fresh else OVERFLOW
             row = kind.rows.get(OVERFLOW, b"")
         if drafts:
-            for known, name, values, _ in drafts:
+            for known, name, values, _, charged in drafts:
                 if name == subject and known is kind:
+                    if part.opened and not charged:
+                        _fill(values, slots, part.opened, part.filled)
                     return values
         values = list(kind.codec.unpack(row)) if len(row) == kind.width else kind.unpacked(row)
-        if fresh and part.opened:
+        charged = values[LATEST] > 0.0 or subject is OVERFLOW
+        if part.opened and not charged:
             _fill(values, slots, part.opened, part.filled)
-        drafts.append((kind, subject, values, fresh))
+        drafts.append((kind, subject, values, fresh, charged))
         return values
 
     def _keep(self, drafts: list[Draft]) -> None:
         """Make the drafts the rows."""
-        for kind, subject, values, fresh in drafts:
+        for kind, subject, values, fresh, _ in drafts:
             kind.rows[subject] = kind.codec.pack(*values)
             if fresh:
                 kind.hand.append(subject)
@@ -293,10 +325,24 @@ class MemoryStore:
 
 
 def _fill(values: list[float], slots: Sequence[Slot], opened: float, filled: float) -> None:
-    """A bucket that is not known held `filled` of its burst when it was opened: no free burst, and forgetting a drained one loses nothing."""
+    """A bucket that was never charged held `filled` of its burst when it was opened: no free burst, and forgetting a drained one loses nothing."""
     for _, place, since, rate, burst in slots:
-        if drained(values[place], values[since], opened, rate) < burst * filled:
-            values[place], values[since] = burst * filled, opened
+        now = max(values[since], opened)
+        values[place], values[since] = max(drained(values[place], values[since], now, rate), drained(burst * filled, opened, now, rate)), now
+
+
+def _scale(values: list[float], before: Sequence[float], slots: Sequence[Slot], part: float) -> None:
+    """Take out `part` of what was owed before."""
+    for _, place, since, rate, _ in slots:
+        values[place] = max(0.0, values[place] - drained(part * before[place], before[since], values[since], rate))
+
+
+def _add(values: list[float], before: Sequence[float], slots: Sequence[Slot], part: float) -> None:
+    """Put `part` of what was owed before on top, as of the later of both."""
+    for _, place, since, rate, _ in slots:
+        now = max(values[since], before[since])
+        level = drained(values[place], values[since], now, rate) + drained(part * before[place], before[since], now, rate)
+        values[place], values[since] = level, now
 
 
 def _scaled(slots: Sequence[Slot], figures: Figures, kind: _Kind) -> list[Slot]:

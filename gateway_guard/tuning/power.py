@@ -21,12 +21,11 @@ import msgspec
 from gateway_guard.analysis.analyst import Analyst
 from gateway_guard.decision import Decision
 from gateway_guard.facts import Done, Event, RequestFacts, Seen
-from gateway_guard.gate import Gate
+from gateway_guard.gate import Gate, at_once
 from gateway_guard.makers.campaign import EVASIONS, Evasion, Size, campaign
 from gateway_guard.makers.cast import Names
 from gateway_guard.makers.make import moment
 from gateway_guard.policy.judge import Rulebook
-from gateway_guard.replay.player import at_once
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.tuning.background import Background
 from gateway_guard.view import View

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from redis import Redis as Client
 from redis.asyncio import Redis, RedisCluster
 
 from gateway_guard.ports import Store
-from gateway_guard.quota import Charge, Per, Quota, Spend
+from gateway_guard.quota import Charge, Heir, Per, Quota, Share, Spend, billed
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis import Link, Naming, SharedStore, Shelves, Terms
 from gateway_guard.stores.redis.wire import ClusterWire, RedisWire
@@ -214,6 +215,96 @@ def test_a_new_cluster_opens_full_and_forgetting_it_loses_nothing(make: Make) ->
         assert not spend(store, Charge("c", shared, 1.0, opened=100.0), at=100.0).ok
         assert spend(store, Charge("c", shared, 5.0, opened=100.0), at=105.0).ok
         assert not spend(store, Charge("c", shared, 1.0, opened=100.0), at=105.0).ok
+
+
+SHARED = Quota("minute", rate=1.0, burst=10.0, per="cluster")
+SLOW = Quota("day", rate=0.01, burst=100.0, unit="tokens", per="cluster")
+
+
+def inherit(store: Store, version: int, at: float = 100.0, **heirs: Sequence[Share]) -> None:
+    """Each name inherits the shares."""
+    [part] = billed([Charge("", SHARED, 0.0), Charge("", SLOW, 0.0)]).parts
+    books.run(store.inherit([Heir(structs.replace(part, subject=name), shares) for name, shares in heirs.items()], at, version=version))
+    report(store)
+
+
+def owed(store: Store, at: float, *names: str, quota: Quota = SHARED) -> list[float]:
+    return [level(store, Charge(name, quota, 0.0), at) for name in names]
+
+
+def test_a_cap_beside_what_it_shares_leaves_a_new_cluster_full(make: Make) -> None:
+    cap = Quota("rung", rate=0.0, burst=2.0, unit="in_flight", per="cluster")
+    assert not spend(make(), Charge("c", cap, 1.0), Charge("c", SHARED, 1.0, opened=100.0), at=100.0).ok
+
+
+def test_what_was_owed_goes_along_when_clusters_merge_and_split(make: Make) -> None:
+    store = make()
+    for name, minute, day in (("big", 4.0, 40.0), ("small", 3.0, 20.0)):
+        assert spend(store, Charge(name, SHARED, minute), Charge(name, SLOW, day), at=100.0).ok
+    # All of `small` joins `big`; a quarter of `big` leaves for `new`.
+    inherit(store, 1, big=[Share("small", 1.0, False)], new=[Share("big", 0.25, True)])
+    assert owed(store, 100.0, "big", "small", "new") == pytest.approx([3.0 + 3.0, 3.0, 1.0])
+    assert owed(store, 100.0, "big", "small", "new", quota=SLOW) == pytest.approx([50.0, 20.0, 10.0])
+    assert owed(store, 102.0, "big", "new") == pytest.approx([4.0, 0.0])
+
+
+def test_debts_move_by_what_everybody_owed_before(make: Make) -> None:
+    """Members change places: neither is charged with what the other has just handed over."""
+    store = make()
+    for name, cost in (("a", 8.0), ("b", 4.0)):
+        assert spend(store, Charge(name, SHARED, cost), at=100.0).ok
+    inherit(store, 1, a=[Share("b", 0.5, True)], b=[Share("a", 0.5, True)])
+    assert owed(store, 100.0, "a", "b") == pytest.approx([6.0, 6.0])
+
+
+def test_each_version_moves_debts_once(make: Make) -> None:
+    store = make()
+    assert spend(store, Charge("a", SHARED, 8.0), at=100.0).ok
+    for _ in range(3):
+        inherit(store, 7, b=[Share("a", 0.5, True)])
+    inherit(store, 6, b=[Share("a", 0.5, True)])
+    assert owed(store, 100.0, "a", "b") == pytest.approx([4.0, 4.0])
+    inherit(store, 8, b=[Share("a", 0.5, True)])
+    assert owed(store, 100.0, "a", "b") == pytest.approx([2.0, 6.0])
+
+
+@pytest.mark.parametrize(("brought", "owes"), [(0.25, 5.0), (0.75, 7.5)])
+def test_a_new_cluster_owes_its_opening_or_what_it_inherits_whichever_is_more(make: Make, brought: float, owes: float) -> None:
+    store = make()
+    assert spend(store, Charge("old", SHARED, 10.0), at=100.0).ok
+    inherit(store, 1, new=[Share("old", brought, True)])
+    new = Charge("new", SHARED, 1.0, opened=100.0, filled=0.5)
+    assert spend(store, new, at=100.0).levels == pytest.approx([owes + 1.0])
+    assert spend(store, new, at=101.0).levels == pytest.approx([owes + 1.0])
+
+
+def test_debts_of_different_times_meet_as_of_the_later_one(make: Make) -> None:
+    store = make()
+    assert spend(store, Charge("early", SHARED, 8.0), at=100.0).ok
+    assert spend(store, Charge("late", SHARED, 2.0), at=103.0).ok
+    inherit(store, 1, 103.0, late=[Share("early", 1.0, False)])
+    assert owed(store, 103.0, "late") == pytest.approx([5.0 + 2.0])
+
+
+def test_nothing_comes_of_those_who_owe_nothing(make: Make) -> None:
+    store = make()
+    assert spend(store, Charge("drained", SHARED, 2.0), at=100.0).ok
+    inherit(store, 1, heir=[Share("unknown", 1.0, False), Share("drained", 1.0, False)])
+    assert owed(store, 200.0, "heir") == [0.0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.0, 3.0), st.sampled_from("abc"), st.floats(0.0, 1.0), st.booleans()), max_size=12))
+def test_moving_debts_forgives_nothing(make: Make, moves: Sequence[tuple[str, float, str, float, bool]]) -> None:
+    """With nothing drained, all together owe at least what was ever spent, whatever moved where."""
+    still = Quota("still", rate=0.0, burst=1e9, unit="tokens", per="cluster")
+    [part] = billed([Charge("", still, 0.0)]).parts
+    store, spent = make(), 0.0
+    for version, (name, cost, other, share, lives) in enumerate(moves, 1):
+        assert spend(store, Charge(name, still, cost), at=float(version)).ok
+        spent += cost
+        books.run(store.inherit([Heir(structs.replace(part, subject=other), [Share(name, share, lives)])], float(version), version=version))
+    assert sum(level(store, Charge(name, still, 0.0), 100.0) for name in "abc") >= spent - 1e-6
 
 
 def test_a_clock_that_runs_back_gives_nothing(make: Make) -> None:

@@ -12,12 +12,13 @@ def folded(operations: Sequence[Operation], holds: set[str]) -> list[Operation]:
     """Unconditional operations as one adjustment a subject; `holds` are those of spends that were folded, now and before.
 
     What a folded spend holds is left out: its hold becomes one that the server does not know, and settling such a hold charges what it held beside the
-    change. Settlings of holds that the server may know stay as they are: there are no more of them than requests were running.
+    change. Settlings of holds that the server may know stay as they are, of which there are no more than requests were running, and inheritances,
+    of which there is one for each view.
     """
     sums: dict[tuple[str, str, tuple[Quota, ...]], tuple[Part, list[float]]] = {}
     kept: list[Operation] = []
     for operation in operations:
-        if operation.verb is Verb.ADJUST and operation.hold and operation.hold not in holds:
+        if operation.verb is Verb.INHERIT or (operation.verb is Verb.ADJUST and operation.hold and operation.hold not in holds):
             kept.append(operation)
             continue
         sign = 0.0 if not operation.hold else -1.0 if operation.verb is Verb.SPEND else 1.0

@@ -4,10 +4,12 @@
 -- The arithmetic is that of the store in memory. Expired holds are given back when their row is touched, as of the moment of their expiry.
 -- KEYS[1] is the sender's journal (the number of its last batch that was carried out: a batch that is sent again counts once), the others are rows.
 -- ARGV[1], msgpack: {batch number (0: not journalled), live, {operation, ...}}; operation: {verb, at, until, hold, patience, {part, ...}};
--- part: {row, names, rates, bursts, costs, held, opened, filled}. Reply: for each operation a string of doubles: ok, wait, short, the levels, the time of each part.
+-- part: {row, names, rates, bursts, costs, held, opened, filled}. Reply: for each operation a string of doubles: ok, wait, short, the levels, the time of each part
+-- (below zero: its row was never charged). An inheritance has its version for `until` and two members more: {{heir's part, source's part, share, lives}, ...}, and
+-- the number of the key of the version that was moved last.
 
 local SPECK = 1e-9
-local SPEND, ADJUST, PEEK = 1, 2, 3
+local SPEND, ADJUST, PEEK, INHERIT = 1, 2, 3, 4
 local NEVER = 1e300
 -- Seconds that a drained row is kept: a clock that is set back forgets no debt.
 local GRACE = 60
@@ -25,12 +27,14 @@ local rows = {}
 local function loaded(index, names)
   local row = rows[index]
   if not row then
-    row = {key = KEYS[index + 1], levels = {}, changed = {}, gone = {}, latest = 0, earliest = NEVER, ends = 0, known = false, touched = false}
+    row = {key = KEYS[index + 1], levels = {}, changed = {}, gone = {}, latest = 0, earliest = NEVER, ends = 0, known = false, charged = false, touched = false}
     rows[index] = row
     local found = redis.call('HMGET', row.key, ':', unpack(names))
     if found[1] then
       row.known = true
       row.latest, row.earliest, row.ends = struct.unpack('<ddd', found[1])
+      -- What a cluster inherits may come before its first charge: as of time 0, and its opening is still to come.
+      row.charged = row.latest > 0
     end
     for i, name in ipairs(names) do row.levels[name] = found[i + 1] and {struct.unpack('<dd', found[i + 1])} or false end
     return row
@@ -56,11 +60,25 @@ end
 local function set(row, name, level, rate)
   row.levels[name] = {level, row.latest}
   row.changed[name] = true
-  row.touched, row.known = true, true
+  row.touched, row.known, row.charged = true, true, true
   if level > 0 then
     local ends = rate > 0 and row.latest + level / rate or row.latest + IDLE
     if ends > row.ends then row.ends = ends end
   end
+end
+
+-- What was owed at one time, at a later one.
+local function later(level, since, now, rate)
+  level = level - rate * math.max(0, now - since)
+  return level > SPECK and level or 0
+end
+
+-- Like `set`, as of a time of its own, and charging nobody.
+local function moved(row, name, level, since, rate)
+  row.levels[name] = {level, since}
+  row.changed[name] = true
+  row.touched, row.known = true, true
+  row.ends = math.max(row.ends, rate > 0 and since + level / rate or since + IDLE)
 end
 
 local function sweep(index, row, at)
@@ -91,15 +109,14 @@ local function sweep(index, row, at)
   end
 end
 
--- The row of a part at the operation's time. A bucket that nobody has used held `filled` of its burst when it was opened.
+-- The row of a part at the operation's time. A bucket that was never charged held `filled` of its burst when it was opened.
 local function row_of(part, at)
   local row = loaded(part[1], part[2])
   sweep(part[1], row, at)
   if at > row.latest then row.latest = at end
   local fill = nil
-  if part[7] > 0 and not row.known then fill = function(line)
-    local level = part[4][line] * part[8] - part[3][line] * math.max(0, row.latest - part[7])
-    return level > SPECK and level or 0
+  if part[7] > 0 and not row.charged then fill = function(line)
+    return math.max(later(part[4][line] * part[8], part[7], row.latest, part[3][line]), drained(row, part[2][line], part[3][line]))
   end end
   return row, fill
 end
@@ -145,7 +162,7 @@ local function keep_hold(operation, until_)
     redis.call('HSET', row.key, ':' .. operation[4], cmsgpack.pack(hold))
     if until_ < row.earliest then row.earliest = until_ end
     if until_ > row.ends then row.ends = until_ end
-    row.touched, row.known = true, true
+    row.touched, row.known, row.charged = true, true, true
   end
 end
 
@@ -204,8 +221,38 @@ local function adjusted(operation, at)
   return {1, 0, -1, levels}
 end
 
+-- Debts that move, all by what everybody owed before; once for each version.
+local function inherited(operation, at)
+  local parts, version, before = operation[6], operation[3], {}
+  local marker = KEYS[operation[8] + 1]
+  if tonumber(redis.call('GET', marker) or '0') >= version then return peeked(operation, at) end
+  for i, part in ipairs(parts) do
+    local row = row_of(part, at)
+    before[i] = {}
+    for line, name in ipairs(part[2]) do before[i][line] = row.levels[name] or {0, 0} end
+  end
+  for _, share in ipairs(operation[7]) do
+    local heir, source, rates = rows[parts[share[1]][1]], rows[parts[share[2]][1]], parts[share[1]][3]
+    for line, name in ipairs(parts[share[1]][2]) do
+      local owed, rate = before[share[2]][line], rates[line]
+      local amount = owed[1] * share[3]
+      if amount > SPECK then
+        if share[4] then
+          local own = source.levels[name]
+          moved(source, name, math.max(0, own[1] - later(amount, owed[2], own[2], rate)), own[2], rate)
+        end
+        local own = heir.levels[name] or {0, 0}
+        local now = math.max(own[2], owed[2])
+        moved(heir, name, later(own[1], own[2], now, rate) + later(amount, owed[2], now, rate), now, rate)
+      end
+    end
+  end
+  redis.call('SET', marker, string.format('%.0f', version))
+  return peeked(operation, at)
+end
+
 local function written(row)
-  local set_, gone = {':', struct.pack('<ddd', row.latest, row.earliest, row.ends)}, {}
+  local set_, gone = {':', struct.pack('<ddd', row.charged and row.latest or 0, row.earliest, row.ends)}, {}
   for name in pairs(row.changed) do
     local level = row.levels[name]
     if level[1] > SPECK then
@@ -223,13 +270,16 @@ local function written(row)
 end
 
 local again = number > 0 and tonumber(redis.call('GET', KEYS[1]) or '0') >= number
-local act = {[SPEND] = spent, [ADJUST] = adjusted, [PEEK] = peeked}
+local act = {[SPEND] = spent, [ADJUST] = adjusted, [PEEK] = peeked, [INHERIT] = inherited}
 local results = {}
 for i, operation in ipairs(operations) do
   local at = live and server or operation[2]
   local result = (again and peeked or act[operation[1]])(operation, at)
   local numbers = {result[1], result[2], result[3], unpack(result[4])}
-  for _, part in ipairs(operation[6]) do numbers[#numbers + 1] = rows[part[1]].latest end
+  for _, part in ipairs(operation[6]) do
+    local row = rows[part[1]]
+    numbers[#numbers + 1] = row.charged and row.latest or -row.latest
+  end
   results[i] = struct.pack('<' .. string.rep('d', #numbers), unpack(numbers))
 end
 for _, row in pairs(rows) do

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 import msgspec
+from msgspec import structs
 
-from gateway_guard.quota import Bill, Lines, Part
+from gateway_guard.quota import Bill, Heir, Lines, Part
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +32,7 @@ SCRIPT = (Path(__file__).parent / "ledger.lua").read_bytes()
 DIGEST = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 # These come as keyed hashes.
 HASHED = frozenset({"account", "org", "network", "cluster"})
+CLUSTERS = crc32(b"clusters")
 # The script's "never".
 NEVER = 1e300
 _packed = msgspec.msgpack.Encoder().encode
@@ -42,12 +44,16 @@ class Verb(enum.IntEnum):
     SPEND = 1
     ADJUST = 2
     PEEK = 3
+    INHERIT = 4
 
 
 class Operation:
-    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it. `owed`: whoever posted it counts it until it is carried out."""
+    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it. `owed`: whoever posted it counts it until it is carried out.
 
-    __slots__ = ("answer", "at", "bill", "hold", "owed", "patience", "until", "verb")
+    `shares`: who inherits, for `Verb.INHERIT`; `until` is then the version.
+    """
+
+    __slots__ = ("answer", "at", "bill", "hold", "owed", "patience", "shares", "until", "verb")
 
     def __init__(self, verb: Verb, bill: Bill, at: float, until: float = 0.0, hold: str = "", patience: float = 0.0) -> None:  # noqa: PLR0917 - made for each request
         self.verb = verb
@@ -58,10 +64,37 @@ class Operation:
         self.patience = patience
         self.answer: asyncio.Future[Answer] | None = None
         self.owed = True
+        self.shares: Sequence[Inherited] = ()
+
+
+class Inherited(NamedTuple):
+    """`share` of what the bill's part number `source` owes goes to its part number `heir`; `lives`: it is off the source then."""
+
+    heir: int
+    source: int
+    share: float
+    lives: bool
+
+
+def inheritance(heirs: Sequence[Heir], at: float, version: int) -> Operation:
+    """Debts moved to heirs, once for each version."""
+    parts: list[Part] = []
+    shares: list[Inherited] = []
+    for heir in heirs:
+        place = len(parts)
+        parts.append(heir.part)
+        for share in heir.shares:
+            shares.append(Inherited(place, len(parts), share.part, share.lives))
+            parts.append(structs.replace(heir.part, subject=share.source))
+    operation = Operation(Verb.INHERIT, Bill(tuple(parts)), at, float(version))
+    operation.shares = shares
+    return operation
 
 
 class Answer(NamedTuple):
-    """What came of an operation; `levels` are what is owed as of `times`, one for each part of the bill."""
+    """What came of an operation; `levels` are what is owed as of `times`, one for each part of the bill. A time below zero: the part's subject was never
+    charged, and its bucket is still to open.
+    """
 
     ok: bool
     wait: float
@@ -83,6 +116,9 @@ class Naming(NamedTuple):
     def shelf(self, part: Part) -> int:
         """Where a part's key lies in a Redis Cluster: what is the account's is in one place."""
         per, subject = part.lines.per, part.subject
+        if per == "cluster":
+            # Debts move between clusters in one step: they lie together.
+            return CLUSTERS % self.shelves
         return crc32((subject.partition("/")[0] if per == "account_model" else subject).encode("utf-8", "surrogatepass")) % self.shelves
 
     def row(self, part: Part) -> str:
@@ -102,6 +138,10 @@ class Naming(NamedTuple):
         """A key of our own, placed by `tag`."""
         return f"{self.prefix}:{{{tag}}}:{what}"
 
+    def inherited(self) -> str:
+        """The key of the version by which debts were moved last."""
+        return self.of("inherited", str(CLUSTERS % self.shelves) if self.shelves else "clusters")
+
     def _hash(self, text: str) -> str:
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self.secret[:64], digest_size=10).hexdigest()
 
@@ -114,12 +154,21 @@ class Batch:
         self.number = number
         self._rows: dict[str, int] = {}
         self._naming = naming
-        asked = [(o.verb, o.at, o.until, o.hold, o.patience, [self._part(part) for part in o.bill.parts]) for o in operations]
+        asked = [(o.verb, o.at, o.until, o.hold, o.patience, [self._part(part) for part in o.bill.parts], *self._moved(o)) for o in operations]
         self.payload = _packed((number, live, asked))
         self.keys = [journal, *self._rows]
 
+    def _moved(self, operation: Operation) -> tuple[object, ...]:
+        """Who inherits, as numbers of rows and of keys."""
+        if operation.verb is not Verb.INHERIT:
+            return ()
+        return [(heir + 1, source + 1, share, lives) for heir, source, share, lives in operation.shares], self._key(self._naming.inherited())
+
+    def _key(self, key: str) -> int:
+        return self._rows.setdefault(key, len(self._rows) + 1)
+
     def _part(self, part: Part) -> tuple[object, ...]:
-        row = self._rows.setdefault(self._naming.row(part), len(self._rows) + 1)
+        row = self._key(self._naming.row(part))
         return (row, names(part.lines), part.figures.rates, part.figures.bursts, part.costs, part.held, part.opened, part.filled)
 
 

@@ -26,9 +26,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from gateway_guard.errors import StoreError
-from gateway_guard.quota import SPECK, Bill, Charges, Lines, Part, Spend, billed
+from gateway_guard.quota import SPECK, Bill, Charges, Heir, Lines, Part, Spend, billed
 from gateway_guard.stores.memory import MemoryStore
-from gateway_guard.stores.redis.ledger import Answer, Operation, Verb, names
+from gateway_guard.stores.redis.ledger import Answer, Operation, Verb, inheritance, names
 from gateway_guard.stores.redis.link import Link
 from gateway_guard.stores.redis.shelves import Shelves
 
@@ -96,6 +96,15 @@ class SharedStore:
         await self._picture.adjust(self._weighed(bill), at, hold=hold)
         self._owe(bill, 1.0)
         self.link.post(Operation(Verb.ADJUST, bill, at, hold=hold))
+
+    async def inherit(self, heirs: Sequence[Heir], at: float, *, version: int) -> None:
+        """See `ports.Store.inherit`. While the server is down debts are moved here, and there when it is back."""
+        self._saw(at)
+        try:
+            await self.link.ask(inheritance(heirs, at, version))
+        except StoreError:
+            await self._picture.inherit(heirs, at, version=version)
+            self.link.post(inheritance(heirs, at, version))
 
     async def peek(self, charges: Charges, at: float) -> tuple[float, ...]:
         """See `ports.Store.peek`. Without the server, what is known here."""
@@ -193,17 +202,17 @@ class SharedStore:
             start = 0
             for part, at in zip(operation.bill.parts, answer.times, strict=True):
                 end = start + len(part.costs)
-                self._take(part, answer.levels[start:end], now or at)
+                self._take(part, answer.levels[start:end], now or abs(at), charged=at > 0.0 or part.lines.per != "cluster")
                 start = end
 
-    def _take(self, part: Part, levels: Sequence[float], at: float) -> None:
+    def _take(self, part: Part, levels: Sequence[float], at: float, *, charged: bool) -> None:
         key = (part.lines.per, part.subject)
         row = self._unsent.get(key)
         if row is not None and not any(abs(cost) > SPECK for cost in row.values()):
             row = None
             del self._unsent[key]
         more = [0.0] * len(levels) if row is None else [row.get(name, 0.0) for name in names(part.lines)]
-        self._picture.assume(part, levels, at, more)
+        self._picture.assume(part, levels, at, more, charged=charged)
 
     def _refuse(self, bill: Bill, found: Answer, at: float) -> None:
         if len(self._refused) > REMEMBERED:
