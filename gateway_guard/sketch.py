@@ -40,12 +40,13 @@ def grams(text: bytes, keys: Hashes) -> Hashes:
     count = len(text) - GRAM + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
-    words: NDArray[Any] = np.ndarray((count + GRAM - _WORD,), dtype="<u8", buffer=text, strides=(1,))
+    # Copied once, because every step over words that overlap in memory would do so again.
+    words: NDArray[Any] = np.ndarray((count + GRAM - _WORD,), dtype="<u8", buffer=text, strides=(1,)).copy()
     (at,) = (words[:count] * keys[0] < _TAKEN).nonzero()
     hashes: Hashes = words[at] * keys[1]
-    hashes += words[at + _WORD] * keys[2]
-    hashes += words[at + 2 * _WORD] * keys[3]
-    hashes += words[at + 3 * _WORD] * keys[4]
+    hashes += words[_WORD:][at] * keys[2]
+    hashes += words[2 * _WORD :][at] * keys[3]
+    hashes += words[3 * _WORD :][at] * keys[4]
     hashes ^= hashes >> _HALF
     hashes *= keys[5]
     return hashes
@@ -61,7 +62,7 @@ def smallest(hashes: Hashes, size: int = SIZE) -> tuple[int, ...]:
 
 
 def _narrow(hashes: set[int], size: int) -> tuple[int, ...]:
-    return tuple(value >> 1 for value in sorted(hashes)[:size])
+    return tuple([value >> 1 for value in sorted(hashes)[:size]])
 
 
 def of(text: bytes, keys: Hashes) -> tuple[int, ...]:

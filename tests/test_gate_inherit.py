@@ -24,17 +24,18 @@ SHARED: dict[str, Any] = {"quotas": {"q": {"limit": "12/day"}}, "clusters": {"sh
 
 
 def regrouped(before: View, groups: Sequence[Sequence[str]], confidence: float = 1.0) -> View:
-    """What the analyst would say of these groups."""
-    found = named([group for group in groups if group], before, NOON)
+    """What the analyst would say of these groups, a millisecond after the view before: too soon for anything to drain."""
+    at = NOON + before.id / 1000
+    found = named([group for group in groups if group], before, at)
     clusters = {one.id: Cluster(one.id, len(one.members), confidence, 1.0, born=one.born, parents=one.parents, inherits=one.inherits) for one in found}
-    standings = {member: Standing(one.id, NOON, 1.0) for one in found for member in one.members}
-    return View(before.id + 1, NOON, standings, clusters, "calibrated")
+    standings = {member: Standing(one.id, at, 1.0) for one in found for member in one.members}
+    return View(before.id + 1, at, standings, clusters, "calibrated")
 
 
 def adopt(guard: Gate, *groups: Sequence[str], confidence: float = 1.0) -> list[str]:
     """Go by new groups; the ids of their clusters."""
     view = regrouped(guard.view, groups, confidence)
-    finish(guard.adopt(view, NOON))
+    finish(guard.adopt(view, view.at))
     return [view.standings[group[0]].cluster for group in groups]
 
 
@@ -43,7 +44,7 @@ def owed(guard: Gate, ident: str) -> float:
     cluster = guard.view.clusters[ident]
     part = guard.rules.charges(facts(who=Identity(ACCOUNTS[0])), forecast=1.0, scale=1.0)
     pooled, _ = guard.rules.cluster_charges(part, cluster)
-    levels = finish(guard.store.peek([Charge(c.subject, c.quota, 0.0, 0.0, c.scale, c.opened, c.filled) for p in pooled for c in p.charges()], NOON))
+    levels = finish(guard.store.peek([Charge(c.subject, c.quota, 0.0, 0.0, c.scale, c.opened, c.filled) for p in pooled for c in p.charges()], NOON + 0.05))
     assert isinstance(levels, tuple)
     return float(levels[0])
 
@@ -61,7 +62,7 @@ def test_merging_adds_up_what_is_owed() -> None:
         assert ask(guard, ACCOUNTS[number % 3 + 5], number)
     (merged,) = adopt(guard, ACCOUNTS, confidence=0.0)
     assert merged == large
-    assert owed(guard, merged) == pytest.approx(9.0)
+    assert owed(guard, merged) == pytest.approx(9.0, abs=1e-3)
     assert small not in guard.view.clusters
 
 
@@ -71,7 +72,7 @@ def test_splitting_leaves_each_part_its_share() -> None:
     for number in range(40):
         assert ask(guard, ACCOUNTS[number % 8], number)
     stays, leaves = adopt(guard, ACCOUNTS[:6], ACCOUNTS[6:], confidence=0.0)
-    assert (owed(guard, stays), owed(guard, leaves)) == pytest.approx((30.0, 10.0))
+    assert (owed(guard, stays), owed(guard, leaves)) == pytest.approx((30.0, 10.0), abs=1e-3)
 
 
 def test_a_part_that_leaves_a_sure_cluster_opens_full() -> None:
@@ -79,7 +80,7 @@ def test_a_part_that_leaves_a_sure_cluster_opens_full() -> None:
     _, leaves = adopt(guard, ACCOUNTS[:6], ACCOUNTS[6:])
     adopt(guard, ACCOUNTS)
     _, leaves = adopt(guard, ACCOUNTS[:6], ACCOUNTS[6:])
-    assert owed(guard, leaves) == pytest.approx(LIMIT)
+    assert owed(guard, leaves) == pytest.approx(LIMIT, abs=1e-3)
 
 
 def test_whoever_leaves_for_nowhere_leaves_the_debt_behind() -> None:
@@ -88,7 +89,7 @@ def test_whoever_leaves_for_nowhere_leaves_the_debt_behind() -> None:
     for number in range(16):
         assert ask(guard, ACCOUNTS[number % 8], number)
     (stays,) = adopt(guard, ACCOUNTS[:3], confidence=0.0)
-    assert owed(guard, stays) == pytest.approx(16.0)
+    assert owed(guard, stays) == pytest.approx(16.0, abs=1e-3)
 
 
 def test_a_view_that_is_adopted_twice_moves_debts_once() -> None:
@@ -98,7 +99,7 @@ def test_a_view_that_is_adopted_twice_moves_debts_once() -> None:
         assert ask(guard, ACCOUNTS[number % 8], number)
     stays, leaves = adopt(guard, ACCOUNTS[:4], ACCOUNTS[4:], confidence=0.0)
     finish(guard.adopt(guard.view, NOON))
-    assert (owed(guard, stays), owed(guard, leaves)) == pytest.approx((8.0, 8.0))
+    assert (owed(guard, stays), owed(guard, leaves)) == pytest.approx((8.0, 8.0), abs=1e-3)
 
 
 STEP = st.tuples(
@@ -118,15 +119,15 @@ def test_no_sequence_of_merges_and_splits_prints_quota(schedule: Sequence[tuple[
     for labels, confidence, asking in schedule:
         groups = [[account for account, label in zip(ACCOUNTS, labels, strict=True) if label == wanted] for wanted in range(4)]
         adopt(guard, *[group for group in groups if group], confidence=confidence)
-        assert sum(owed(guard, ident) for ident in guard.view.clusters) >= served - 1e-6
+        assert sum(owed(guard, ident) for ident in guard.view.clusters) >= served - 1e-3
         for account in asking:
             number += 1
             served += ask(guard, account, number)
-    assert sum(owed(guard, ident) for ident in guard.view.clusters) >= served - 1e-6
+    assert sum(owed(guard, ident) for ident in guard.view.clusters) >= served - 1e-3
     for ident, cluster in guard.view.clusters.items():
         room = LIMIT * cluster.size ** (1.0 - cluster.confidence) - owed(guard, ident)
         got = sum(ask(guard, account, 1000 + n) for account, standing in guard.view.standings.items() if standing.cluster == ident for n in range(100))
-        assert got <= max(0.0, room) + 1e-6
+        assert got <= max(0.0, room) + 1e-3
 
 
 def test_the_first_view_moves_nothing() -> None:

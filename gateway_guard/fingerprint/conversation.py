@@ -9,7 +9,7 @@ drop old turns, summarise them or change the system prompt still give the same l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from gateway_guard.fingerprint import text
 from gateway_guard.fingerprint.keyed import Keyed
@@ -24,40 +24,60 @@ _TURN_EDGE = 200
 _BLOB_EDGE = 1024
 _ASSISTANT = frozenset({"assistant", "model", "ai"})
 
-_Said = tuple[bool, bytes]
-
 
 def links(turns: Sequence[Turn], keyed: Keyed) -> tuple[int, ...]:
     """Numbers of the last few passages, oldest first."""
-    told = (_said(turn) for turn in turns[-LOOKED_AT:] if turn.text and (turn.role == "user" or turn.role in _ASSISTANT))
-    said = [turn for turn in told if turn[1]]
-    answers = [at for at, (answer, _) in enumerate(said) if answer][-LINKS:]
-    return tuple(keyed.number("thread", passage) for passage in _passages(said, answers))
+    said = _Said(turns)
+    passages = []
+    end = answers = 0
+    while answers < LINKS and (turn := said.back(end)) is not None:
+        if turn[0]:
+            answers += 1
+            start = _start(said, end)
+            if start is not None:
+                passages.append(b"\n".join((b"a" if answer else b"u") + letters for answer, letters in reversed(said.known[end : start + 1])))
+        end += 1
+    return tuple([keyed.number("thread", passage) for passage in reversed(passages)])
 
 
-def _said(turn: Turn) -> _Said:
+class _Said:
+    """What was said, from the last turn backward: folded as far back as somebody asks, since most conversations are longer than a few links reach."""
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        looked_at = reversed(turns[-LOOKED_AT:])
+        self._rest = (_said(turn) for turn in looked_at if turn.text and (turn.role == "user" or turn.role in _ASSISTANT))
+        self.known: list[tuple[bool, bytes]] = []
+
+    def back(self, count: int) -> tuple[bool, bytes] | None:
+        """The turn so many before the last one that says something: whether it is an answer, and its letters. None before the first."""
+        while len(self.known) <= count:
+            turn = next(self._rest, None)
+            if turn is None:
+                return None
+            if turn[1]:
+                self.known.append(turn)
+        return self.known[count]
+
+
+def _said(turn: Turn) -> tuple[bool, bytes]:
     head, tail = text.edges(turn.text, _TURN_EDGE)
     return turn.role in _ASSISTANT, text.letters(head) + text.letters(tail)
 
 
-def _passages(said: Sequence[_Said], answers: Sequence[int]) -> Iterator[bytes]:
-    for end in answers:
-        start = _start(said, end)
-        if start is not None:
-            yield b"\n".join((b"a" if answer else b"u") + letters for answer, letters in said[start : end + 1])
-
-
-def _start(said: Sequence[_Said], end: int) -> int | None:
-    """Where the passage that ends at `end` begins, None when too little was said or the beginning is not there."""
+def _start(said: _Said, end: int) -> int | None:
+    """How far back the passage begins that ends at `end`, None when too little was said or the beginning is not there."""
     held = asked = 0
-    for at in range(end, max(-1, end - REACH), -1):
-        answer, letters = said[at]
+    for back in range(end, end + REACH):
+        turn = said.back(back)
+        if turn is None:
+            return None
+        answer, letters = turn
         if answer:
             held += len(letters)
             continue
         asked += len(letters)
         if held >= ENOUGH and asked >= ASKED:
-            return at
+            return back
     return None
 
 

@@ -1,13 +1,13 @@
 """Elicitation families: does the prompt ask for what training sets are made of?
 
 A family is a combination of cues that stand close together, never one phrase: many honest people ask for reasons, and some for a rubric. Cues are plain
-words, in any of the listed languages. No pattern is ever compiled from the lists, so no list can make this slow.
+words, in any of the listed languages. No pattern but a class of single signs is ever compiled from the lists, so no list can make this slow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+import re
+from collections.abc import Iterable, Sequence
 
 from gateway_guard.fingerprint import text
 from gateway_guard.fingerprint.lists import ElicitFamily
@@ -16,37 +16,23 @@ PASSAGE = 1000
 CLOSE = 500
 # All bytes but those that lead a character of a script that writes without spaces.
 _NARROW = bytes(code for code in range(256) if code != 0xE0 and not 0xE3 <= code <= 0xED)
-_Text = TypeVar("_Text", bytes, str)
 
 
 class Elicits:
-    """Finds the families of a list: one look at each word of a passage; if a first cue's is there, at all cues whose longest word or first sign is."""
+    """Finds the families of a list. A passage is looked at for the first cues of all families; only if one is there, for all the others."""
 
     def __init__(self, families: Iterable[ElicitFamily]) -> None:
         self._families: list[tuple[int, int, int, int]] = []  # bit, needs, kind of the first cue, all kinds
-        self._spaced: dict[bytes, list[tuple[bytes, int]]] = {}
-        self._unspaced: dict[str, list[tuple[str, int]]] = {}
+        self._first, self._other = _Cues(), _Cues()
         kind = 1
         for family in families:
             first = kind
             for cues in family.cues:
                 for cue in cues:
-                    self._add(cue, kind)
+                    (self._first if kind == first else self._other).add(cue, kind)
                 kind <<= 1
             self._families.append((family.bit, family.needs, first, kind - first))
-        firsts = sum(first for _, _, first, _ in self._families)
-        self._words, self._signs = frozenset(self._spaced), frozenset(self._unspaced)
-        self._anchors = frozenset(word for word, cues in self._spaced.items() if any(kind & firsts for _, kind in cues))
-
-    def _add(self, cue: str, kind: int) -> None:
-        words = text.folded(cue).split()
-        if not words:
-            return
-        phrase = b" ".join(words)
-        if _unspaced(cue):
-            self._unspaced.setdefault(phrase.decode()[0], []).append((phrase.decode(), kind))
-        else:
-            self._spaced.setdefault(max(words, key=len), []).append((b"" if len(words) == 1 else b" " + phrase + b" ", kind))
+        self._words = self._first.words | self._other.words
 
     def found(self, passages: Sequence[bytes]) -> int:
         """Bit set of the families found in any of the folded passages."""
@@ -58,34 +44,62 @@ class Elicits:
         return bits
 
     def _judge(self, passage: bytes) -> int:
-        kinds = self._kinds(passage)
+        """Without a family's first cue there is no family."""
+        words = passage.split()
+        known = self._words.intersection(words)
+        wide = not passage.isascii() and bool(passage.translate(None, _NARROW))
+        if not wide and self._first.words.isdisjoint(known):
+            return 0
+        line = b" " + b" ".join(words) + b" "
+        kinds = self._first.held(known, line, wide=wide)
+        if not kinds:
+            return 0
+        kinds |= self._other.held(known, line, wide=wide)
         bits = 0
-        for bit, needs, first, every in self._families if kinds else ():
+        for bit, needs, first, every in self._families:
             if kinds & first and (kinds & every).bit_count() >= needs:
                 bits |= bit
         return bits
 
-    def _kinds(self, passage: bytes) -> int:
-        """Bit set of the kinds of cue that the passage holds."""
-        words = passage.split()
-        wide = bool(passage.translate(None, _NARROW))
-        if not wide and self._anchors.isdisjoint(words):
-            return 0
-        line = b" " + b" ".join(words) + b" "
-        kinds = _held(self._spaced, self._words.intersection(words), line)
-        return kinds | self._unspaced_kinds(line.decode("utf-8", "replace")) if wide else kinds
 
-    def _unspaced_kinds(self, line: str) -> int:
-        return _held(self._unspaced, self._signs.intersection(line), line)
+class _Cues:
+    """Cues by their longest word, with the kind of each; those of scripts without spaces by their first sign, which a class of signs looks for."""
 
+    def __init__(self) -> None:
+        self.words: frozenset[bytes] = frozenset()
+        self._spaced: dict[bytes, list[tuple[bytes, int]]] = {}
+        self._unspaced: dict[str, list[tuple[str, int]]] = {}
+        self._signs = re.compile("(?!)")
 
-def _held(cues: Mapping[_Text, Sequence[tuple[_Text, int]]], firsts: Iterable[_Text], line: _Text) -> int:
-    kinds = 0
-    for first in firsts:
-        for phrase, kind in cues[first]:
-            if not kinds & kind and phrase in line:
-                kinds |= kind
-    return kinds
+    def add(self, cue: str, kind: int) -> None:
+        """Know a cue."""
+        words = text.folded(cue).split()
+        if not words:
+            return
+        phrase = b" ".join(words)
+        if _unspaced(cue):
+            self._unspaced.setdefault(phrase.decode()[0], []).append((phrase.decode(), kind))
+            self._signs = re.compile(f"[{re.escape(''.join(self._unspaced))}]")
+        else:
+            self._spaced.setdefault(max(words, key=len), []).append((b"" if len(words) == 1 else b" " + phrase + b" ", kind))
+            self.words = frozenset(self._spaced)
+
+    def held(self, known: frozenset[bytes], line: bytes, *, wide: bool) -> int:
+        """Bit set of the kinds of cue that the line holds, whose words are `known`; `wide`: it has script without spaces."""
+        kinds = 0
+        for word in self.words & known:
+            for phrase, kind in self._spaced[word]:
+                if not kinds & kind and phrase in line:
+                    kinds |= kind
+        return kinds | self._unspaced_held(line.decode("utf-8", "replace")) if wide else kinds
+
+    def _unspaced_held(self, line: str) -> int:
+        kinds = 0
+        for sign in set(self._signs.findall(line)):
+            for phrase, kind in self._unspaced[sign]:
+                if not kinds & kind and phrase in line:
+                    kinds |= kind
+        return kinds
 
 
 def _unspaced(cue: str) -> bool:

@@ -22,7 +22,12 @@ class Keyed:
 
     def number(self, domain: str, data: bytes) -> int:
         """1 to 2**63 - 1: 0 is kept for "nothing"."""
-        return int.from_bytes(self.digest(domain, data)[:8], "little") >> 1 or 1
+        start = self._starts.get(domain)
+        if start is None:
+            return int.from_bytes(self.digest(domain, data)[:8], "little") >> 1 or 1
+        state = start.copy()
+        state.update(data)
+        return int.from_bytes(state.digest()[:8], "little") >> 1 or 1
 
     def digest(self, domain: str, data: bytes) -> bytes:
         """16 bytes, for a memory of what was seen that must not hold the text."""
