@@ -10,6 +10,7 @@ from typing import NamedTuple
 import httpx
 
 from gateway_guard.challenge.stepup import StepUpKey
+from gateway_guard.errors import PolicyError
 from gateway_guard.fingerprint.take import Fingerprinter
 from gateway_guard.identity.assemble import identifier
 from gateway_guard.identity.directory import CsvDirectory, Lookup
@@ -18,7 +19,7 @@ from gateway_guard.identity.pseudonyms import Pseudonyms, load_key
 from gateway_guard.intake import Intake
 from gateway_guard.policy.judge import Rulebook, compile_policy
 from gateway_guard.policy.lists import load_lists
-from gateway_guard.policy.load import Loaded, load
+from gateway_guard.policy.load import Loaded, load, load_candidate
 from gateway_guard.policy.model import Mode, Policy
 from gateway_guard.policy.profile import ProvenanceRules
 from gateway_guard.provenance.marker import Marker
@@ -68,8 +69,7 @@ def assemble(
     who = identifier(rules.identity, pseudonyms, folder=folder, client=client() if client and remote else None, function=lookup)
     lists = [folder / name for name in rules.lists]
     fingerprinter = Fingerprinter(key, load_lists(lists))
-    accounts, orgs = _ids(pseudonyms, "account", "credential"), _ids(pseudonyms, "org")
-    rulebook = compile_policy(rules, loaded.digest, account_ids=accounts, org_ids=orgs, seed=pseudonyms.text("moments", "").encode())
+    rulebook = _rulebook(rules, loaded.digest, pseudonyms)
     table = who.directory if isinstance(who.directory, CsvDirectory) else None
     files = (*loaded.files, *lists, *([folder / rules.identity.directory] if rules.identity.directory else ()))
     marker = Marker(provenance_key(rules.provenance, folder, key)) if any(profile.marks for profile in rules.profiles.values()) else None
@@ -79,6 +79,37 @@ def assemble(
 def provenance_key(rules: ProvenanceRules, folder: Path, key: bytes) -> bytes:
     """What marks are drawn with: the key in the policy's file, made when there is none, or one derived from the installation's `key`."""
     return Pseudonyms(key).subkey("gg-provenance") if rules.key_file is None else load_key({}, folder / rules.key_file)
+
+
+class Beside(NamedTuple):
+    """A candidate policy: its rulebook, every file that was read, and what to know of it."""
+
+    rules: Rulebook
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+# The candidate is asked about requests as the active policy has read them, and about the active policy's clusters.
+SHARED = ("identity", "lists", "guard", "analysis", "binding")
+
+
+def candidate_of(active: Policy, path: Path, pseudonyms: Pseudonyms, *, today: datetime.date | None) -> Beside | None:
+    """The candidate of the policy in `path`, as if it were enforced; None when it names none. Raises PolicyError."""
+    if active.candidate is None:
+        return None
+    place = path.parent / active.candidate
+    if place.resolve() == path.resolve():
+        raise PolicyError([f"{path}: `candidate` names this policy itself; name another one"])
+    loaded = load_candidate(place, today=today)
+    rules = loaded.policy.model_copy(update={"mode": "enforce"})
+    differ = [section for section in SHARED if getattr(rules, section) != getattr(active, section)]
+    odd = f"{place}: as a candidate it reads requests and finds clusters as the active policy does: its own `{'`, `'.join(differ)}` is not used"
+    return Beside(_rulebook(rules, loaded.digest, pseudonyms), loaded.files, (*loaded.warnings, *([odd] if differ else ())))
+
+
+def _rulebook(rules: Policy, digest: str, pseudonyms: Pseudonyms) -> Rulebook:
+    accounts, orgs = _ids(pseudonyms, "account", "credential"), _ids(pseudonyms, "org")
+    return compile_policy(rules, digest, account_ids=accounts, org_ids=orgs, seed=pseudonyms.text("moments", "").encode())
 
 
 def _operators(policy: Policy, folder: Path) -> dict[str, StepUpKey]:

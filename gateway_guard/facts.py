@@ -107,6 +107,16 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     estimated: bool = False
 
 
+# An embedding has input only.
+_SILENT = "openai.embeddings"
+
+
+def imputed(facts: RequestFacts, output: int) -> Usage:
+    """What a request would have used, as far as can be told: what the caller asked for at most, else `output` tokens."""
+    expected = 0 if facts.dialect == _SILENT else facts.ask_tokens or output
+    return Usage(facts.input_tokens, expected, estimated=True)
+
+
 Ending = Literal["done", "left", "raised", "refused"]
 
 

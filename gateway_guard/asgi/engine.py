@@ -22,11 +22,13 @@ from gateway_guard.asgi.clock import Clock
 from gateway_guard.asgi.lane import Lane
 from gateway_guard.asgi.settings import Settings
 from gateway_guard.asgi.sharing import is_shared, shared_grants, shared_store, shared_worker, terms
-from gateway_guard.assembly import Parts, assemble
+from gateway_guard.assembly import Parts, assemble, candidate_of
+from gateway_guard.candidate import Candidate
 from gateway_guard.challenge.desk import Desk
 from gateway_guard.challenge.grants import MemoryGrants
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import GuardError, RequestError, UnreadableBody
+from gateway_guard.facts import RequestFacts, Usage
 from gateway_guard.gate import Gate
 from gateway_guard.identity.credentials import hide
 from gateway_guard.identity.directory import Lookup
@@ -38,6 +40,7 @@ from gateway_guard.stores.redis import SharedStore
 from gateway_guard.trace.decisions import row
 from gateway_guard.trace.recorder import Recorder
 from gateway_guard.trace.recording import Recording
+from gateway_guard.view import View
 from gateway_guard.worker import Worker, analyst_of
 
 log = logging.getLogger("gateway_guard")
@@ -69,6 +72,7 @@ class Engine:
         self.recorder = self._recorder(parts)
         self._pseudonyms = parts.pseudonyms
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
+        self.candidate = self._candidate(parts)
         self._looked = 0.0
         self._reloading: asyncio.Task[None] | None = None
         self._hangups = hangups.count()
@@ -95,15 +99,25 @@ class Engine:
         """Count a request that could not be read or identified."""
         self.counts[error.code] += 1
 
-    def decided(self, decision: Decision) -> int:
+    def decided(self, decision: Decision, facts: RequestFacts) -> int:
         """Log a decision; the ticket for recording its exchange."""
         self.counts[decision.told.label] += 1
         if decision.action is not ALLOW:
             self.books.felt(decision)
+        if self.candidate is not None:
+            # Once the request is on its way. Callbacks run in the order in which they are asked for, which is that of deciding and settling.
+            asyncio.get_running_loop().call_soon(self._beside, self.candidate, decision, facts, self.gate.view)
         if self.recorder is None:
             return 0
-        self.recorder.decision(row(decision, decision.account))
+        if self.candidate is None:
+            self.recorder.decision(row(decision, decision.account))
         return self.recorder.opened(decision.account)
+
+    async def settle(self, decision: Decision, usage: Usage | None, at: float) -> None:
+        """A request that was served is over."""
+        await self.gate.settle(decision, usage, at)
+        if self.candidate is not None:
+            asyncio.get_running_loop().call_soon(self.candidate.settle, decision.id, usage, at)
 
     def ended(self, recording: Recording) -> None:
         """Record an exchange that is over."""
@@ -125,6 +139,8 @@ class Engine:
 
     async def close(self) -> None:
         """Write what is left to write, and let connections go."""
+        if self.candidate is not None:
+            await asyncio.sleep(0)  # what it was asked last is still to be answered
         if self.worker is not None:
             await self.worker.close()
         await self.intake.identifier.close()
@@ -136,6 +152,34 @@ class Engine:
         if self.shared is not None:
             await self.shared.close()
 
+    def _beside(self, candidate: Candidate, decision: Decision, facts: RequestFacts, view: View) -> None:
+        """Ask the candidate, and log what both decided."""
+        found = candidate.decide(facts, served=decision.served, view=view)
+        self.counts["candidate_failed" if found is None else "candidate_differs" if found.told is not decision.told else "candidate_agrees"] += 1
+        if self.recorder is not None:
+            self.recorder.decision(row(decision, decision.account, found))
+
+    def _candidate(self, parts: Parts, known: Candidate | None = None) -> Candidate | None:
+        """The policy's candidate. One that is refused does not keep the guard from guarding: the `known` one stays, as it is with the policy itself."""
+        policy, path = parts.rules.policy, self._settings.policy
+        if policy.candidate is not None:
+            self._stamps |= _stat(dict.fromkeys([path.parent / policy.candidate], (0, 0)))
+        try:
+            beside = candidate_of(policy, path, parts.pseudonyms, today=self._today())
+        except (GuardError, OSError) as error:
+            log.error("the candidate policy is refused, %s: %s", "the last good one stays" if known is not None else "the guard runs without it", error)
+            return known
+        if beside is None:
+            return None
+        self._stamps |= _stat(dict.fromkeys(beside.files, (0, 0)))
+        if known is None:
+            return Candidate(beside.rules, self.gate, policy.reservation.output)
+        known.adopt(beside.rules, policy.reservation.output)
+        return known
+
+    def _today(self) -> datetime.date:
+        return datetime.datetime.fromtimestamp(self.clock(), datetime.UTC).date()
+
     def _shared(self, policy: Policy) -> SharedStore | None:
         if is_shared(policy):
             return shared_store(policy, self._settings.policy.parent, self._settings.key, os.environ)
@@ -144,8 +188,7 @@ class Engine:
 
     def _assemble(self) -> Parts:
         s = self._settings
-        today = datetime.datetime.fromtimestamp(self.clock(), datetime.UTC).date()
-        return assemble(s.policy, s.key, today=today, directory=s.directory, lookup=self._lookup, client=self._client)
+        return assemble(s.policy, s.key, today=self._today(), directory=s.directory, lookup=self._lookup, client=self._client)
 
     def _client(self) -> httpx.AsyncClient:
         self._http = self._http or httpx.AsyncClient()
@@ -185,6 +228,7 @@ class Engine:
             await known.close()
         self.lane = Lane(parts.rules.policy.throttle.release)
         self._stamps = _stat(dict.fromkeys(parts.files, (0, 0)))
+        self.candidate = self._candidate(parts, self.candidate)
         self._noted(parts, before.digest)
         log.info("policy %s (%s) is in force, was %s", parts.rules.policy.name, parts.rules.digest, before.digest)
 

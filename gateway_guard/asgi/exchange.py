@@ -89,7 +89,7 @@ class Exchange:
             self._engine.unread(unavailable)
             await refuse_unread(self._send, self._dialect, unavailable, self._id)
             return
-        self._ticket = self._engine.decided(decision)
+        self._ticket = self._engine.decided(decision, facts)
         if not self._ticket:
             self._raw = b""
         if not decision.served:
@@ -213,7 +213,7 @@ class Exchange:
             # Once, whatever has happened: the reservation comes back.
             usage = self._meter.usage() if self._meter is not None else None
             at = self._engine.clock()
-            await self._engine.gate.settle(decision, usage, at)
+            await self._engine.settle(decision, usage, at)
             self._tell(at, usage, ending)
             self._record(at, usage, ending)
 

@@ -9,6 +9,7 @@ from gateway_guard.cli import (
     appeals,
     audit,
     calibrate,
+    candidate,
     check,
     clusters,
     compare,
@@ -38,6 +39,7 @@ schema.register(app)
 serve.register(app)
 replay.register(app)
 compare.register(app)
+candidate.register(app)
 explain.register(app)
 import_.register(app)
 export.register(app)

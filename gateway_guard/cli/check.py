@@ -50,16 +50,30 @@ def _judge(path: Path, today: datetime.date, *, strict: bool) -> bool:
     try:
         loaded = load(path, today=today)
         load_lists(path.parent / name for name in loaded.policy.lists)
+        beside = _candidate(loaded, path, today)
     except PolicyError as error:
         for problem in error.problems:
             typer.echo(problem)
         return False
-    for warning in loaded.warnings:
+    warnings = [*loaded.warnings, *beside]
+    for warning in warnings:
         typer.echo(warning)
-    if strict and loaded.warnings:
+    if strict and warnings:
         return False
     typer.echo(f"ok {path} {loaded.digest} {_summary(loaded)}")
     return True
+
+
+def _candidate(loaded: Loaded, path: Path, today: datetime.date) -> tuple[str, ...]:
+    """What to know of the policy's candidate, which is judged with it."""
+    if loaded.policy.candidate is None:
+        return ()
+    from gateway_guard.assembly import candidate_of  # noqa: PLC0415
+    from gateway_guard.identity.pseudonyms import Pseudonyms  # noqa: PLC0415
+
+    # Whose hashes exemptions stand for plays no part in judging.
+    found = candidate_of(loaded.policy, path, Pseudonyms(b"only to judge a candidate"), today=today)
+    return found.warnings if found is not None else ()
 
 
 def _is_cases(path: Path) -> bool:

@@ -53,7 +53,7 @@ def replay(
     reports = report or []
     check_places(traffic, decisions, *reports, trace)
     known = read_labels(labels)
-    stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved))
+    stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved), candidate=bool(decisions))
     heed(stage.gate, state)
     _play(stage, decisions, reports, trace, known)
 
@@ -73,6 +73,7 @@ def open_stage(
     analyst: bool = True,
     solved: float = 0.0,
     change: Callable[[Policy], Policy] | None = None,
+    candidate: bool = False,
 ) -> Stage:
     """A replay, ready to run, under the key of this installation."""
     from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
@@ -80,7 +81,9 @@ def open_stage(
 
     mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
     key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
-    stage = set_up(traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved, change=change)
+    stage = set_up(
+        traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved, change=change, candidate=candidate
+    )
     tell(stage.notes)
     return stage
 

@@ -75,6 +75,16 @@ def record(policy: Policy) -> Iterator[Finding]:
         yield odd(("record", "sample"), "`sample` thins out `exchanges`, which are not recorded")
 
 
+def candidate(policy: Policy) -> Iterator[Finding]:
+    """What a candidate decides is written somewhere, and its quotas mean what they say."""
+    if policy.candidate is None:
+        return
+    if policy.record.decisions is None:
+        yield odd(("candidate",), "what the candidate decides is written to the decision log, and none is kept: name one as `record.decisions`")
+    if policy.store.url is not None or policy.store.sentinel is not None:
+        yield odd(("candidate",), "each worker has a candidate of its own, for its own requests: its quotas are as many times as wide as there are workers")
+
+
 def appeals(policy: Policy) -> Iterator[Finding]:
     """Whoever is acted on can be told where to appeal, and the appeal is kept."""
     rules, record = policy.appeals, policy.record
@@ -141,6 +151,7 @@ RULES = (
     ruled("guard", guard),
     ruled("identity", identity),
     ruled("record", record),
+    ruled("candidate record store", candidate),
     ruled("reservation upstream", upstream),
     ruled("appeals guard passes record state ladder mode", appeals),
 )

@@ -44,6 +44,17 @@ def load(path: Path, *, today: datetime.date | None = None) -> Loaded:
     return _judged(tree, files, path, today)
 
 
+def load_candidate(path: Path, *, today: datetime.date | None = None) -> Loaded:
+    """The policy in `path`, to run beside the one that names it. One that it has from a file that it includes is not its own; its own is refused."""
+    files = Files()
+    tree = files.read(path)
+    if files.whole and "candidate" in tree.value:
+        own = tree.value.pop("candidate")
+        if own.at[0] == str(path) and own.value is not None:
+            files.problems.append(Problem(own.at, "a candidate has no candidate of its own; take the line out"))
+    return _judged(tree, files, path, today)
+
+
 def loads(text: str, name: str = "policy", *, today: datetime.date | None = None) -> Loaded:
     """The policy in `text`; `name` stands for the file in messages. It cannot include files: a text lies in no folder."""
     files = Files()
@@ -57,6 +68,8 @@ def loads(text: str, name: str = "policy", *, today: datetime.date | None = None
 def digest(policy: Policy) -> str:
     """Sixteen hex digits that are equal for policies that mean the same."""
     plain = policy.model_dump(mode="json")
+    # What runs beside a policy changes nothing in it.
+    del plain["candidate"]
     # The one mapping whose order has a meaning: the first price that fits is taken.
     plain["prices"] = list(plain["prices"].items())
     return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -332,6 +332,7 @@ class Policy(Rules):
     accounts: Annotated[int, Field(ge=1)] = 1_000_000
     lists: list[str] = []
     record: RecordRules = RecordRules()
+    candidate: str | None = None
     state: str | None = None
     appeals: AppealRules = AppealRules()
     store: StoreRules = StoreRules()

@@ -8,17 +8,35 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway_guard.replay.compare import Comparison, Direction
+from gateway_guard.replay.candidate import Differing
+from gateway_guard.replay.compare import Comparison
+from gateway_guard.replay.differences import Direction
+from gateway_guard.replay.html import charts
 from gateway_guard.replay.page import titled
 
 
 def page(comparison: Comparison) -> RenderableType:
     """The whole comparison, the most important first."""
-    after = comparison.two.policy.name
-    parts: list[RenderableType] = [_head(comparison), "", _moves(comparison)]
-    for title, direction in ((f"Worse off under {after}", comparison.worse), (f"Better off under {after}", comparison.better)):
-        parts += ["", _direction(title, direction, comparison.treatments)]
-    return Group(*parts)
+    before, after = comparison.one.policy.name, comparison.two.policy.name
+    return Group(_head(comparison), *_parts(comparison, before, after))
+
+
+def differing_page(found: Differing) -> RenderableType:
+    """What a candidate would have done otherwise."""
+    differ = sum(count for place, row in enumerate(found.moves) for other, count in enumerate(row) if place != other)
+    text = Text(f"candidate {' and '.join(found.candidate)} beside {' and '.join(found.active)}", style="bold")
+    when = f"{charts.when(found.first)} to {charts.when(found.last)} UTC"
+    text.append(f": {found.requests:,} requests, {when}; {differ:,} would have gone otherwise", style="not bold")
+    if found.without:
+        text.append(f"\n{found.without:,} more were decided without a candidate", style="not bold")
+    return Group(text, *_parts(found, "the active policy", "the candidate"))
+
+
+def _parts(found: Comparison | Differing, before: str, after: str) -> list[RenderableType]:
+    parts: list[RenderableType] = ["", _moves(found, before, after)]
+    for title, direction in ((f"Worse off under {after}", found.worse), (f"Better off under {after}", found.better)):
+        parts += ["", _direction(title, direction, found.treatments)]
+    return parts
 
 
 def _head(comparison: Comparison) -> Text:
@@ -36,8 +54,8 @@ def _head(comparison: Comparison) -> Text:
     return text
 
 
-def _moves(comparison: Comparison) -> Table:
-    out = titled(f"Requests: under {comparison.one.policy.name} (rows), under {comparison.two.policy.name} (columns)", "", right=tuple(comparison.treatments))
+def _moves(comparison: Comparison | Differing, before: str, after: str) -> Table:
+    out = titled(f"Requests: under {before} (rows), under {after} (columns)", "", right=tuple(comparison.treatments))
     for place, (name, row) in enumerate(zip(comparison.treatments, comparison.moves, strict=True)):
         out.add_row(name, *(Text(f"{count:,}", style=_style(place, column, count)) for column, count in enumerate(row)))
     return out

@@ -31,6 +31,14 @@ class Gatekeeper(Protocol):
     async def settle(self, decision: Decision, usage: Usage | None, at: float, /) -> None: ...
 
 
+class Rival(Protocol):
+    """What a replay needs of a candidate policy's gate."""
+
+    def decide(self, facts: RequestFacts, /, *, served: bool) -> Decision | None: ...
+
+    def settle(self, ident: str, usage: Usage | None, at: float, /) -> None: ...
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How a request ended in the log: `usage` None when nothing was used; `imputed` when the log does not tell and it was worked out instead ·
     `held` seconds of it are a delay by the guard that recorded it.
@@ -45,9 +53,22 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Player:
-    """Plays requests one after the other. `refresh` is called with the time at each `every` seconds of virtual time, quiet stretches skipped."""
+    """Plays requests one after the other. `refresh` is called with the time at each `every` seconds of virtual time, quiet stretches skipped.
 
-    def __init__(self, gate: Gatekeeper, *, events: Sink | None = None, refresh: Callable[[float], None] | None = None, every: float = 60.0) -> None:
+    `candidate` decides beside the gate; what it decided last is in `beside`.
+    """
+
+    def __init__(
+        self,
+        gate: Gatekeeper,
+        *,
+        events: Sink | None = None,
+        refresh: Callable[[float], None] | None = None,
+        every: float = 60.0,
+        candidate: Rival | None = None,
+    ) -> None:
+        self.beside: Decision | None = None
+        self._candidate = candidate
         self.now = 0.0
         self.played = 0
         self._gate = gate
@@ -70,6 +91,8 @@ class Player:
         """Decide a request at `facts.at`, which `advance` has returned."""
         self.played += 1
         decision = at_once(self._gate.decide(facts))
+        if self._candidate is not None:
+            self.beside = self._candidate.decide(facts, served=decision.served)
         if self._events is not None:
             self._events(Seen(facts, decision.would.label, decision.cluster))
             if not decision.served:
@@ -99,6 +122,8 @@ class Player:
     def _settle_first(self) -> None:
         at, _, decision, outcome = heappop(self._running)
         at_once(self._gate.settle(decision, outcome.usage, at))
+        if self._candidate is not None:
+            self._candidate.settle(decision.id, outcome.usage, at)
         if self._events is not None:
             self._events(Done(decision.id, at, decision.account, outcome.usage or Usage(), outcome.status, outcome.ending))
 

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from gateway_guard.decision import Decision
 from gateway_guard.errors import RequestError, UnreadableBody
-from gateway_guard.facts import Done, Event, Identity, RequestFacts, Seen, Usage
+from gateway_guard.facts import Done, Event, Identity, RequestFacts, Seen, Usage, imputed
 from gateway_guard.ports import Dialect, Sink
 from gateway_guard.replay.player import Outcome, Player
 from gateway_guard.trace.decisions import DecisionRow, row, undecided
@@ -22,8 +22,6 @@ from gateway_guard.trace.exchanges import Exchange, Response, asgi_headers
 
 # Requests of a trace whose end is not yet known.
 OPEN = 1_000_000
-# An embedding has input only.
-SILENT = "openai.embeddings"
 UNGUARDED = "unguarded"
 
 
@@ -50,7 +48,7 @@ class Reader(Protocol):
 class Played(msgspec.Struct, frozen=True):
     """A request was played: it has `facts` and a `decision`, or `undecided` says why not (`unguarded`, or the code of the guard's refusal).
 
-    `excused`: codes of what was wrong with it, but let pass by the policy.
+    `excused`: codes of what was wrong with it, but let pass by the policy · `candidate` what the policy's candidate decided.
     """
 
     id: str
@@ -59,6 +57,7 @@ class Played(msgspec.Struct, frozen=True):
     decision: Decision | None = None
     undecided: str = ""
     excused: tuple[str, ...] = ()
+    candidate: Decision | None = None
 
     @property
     def passed(self) -> bool:
@@ -137,7 +136,7 @@ def play_readings(found: Iterable[Reading], player: Player, terms: Terms) -> Ite
             continue
         decision = player.decide(terms.assumed(one.facts))
         order = player.played
-        yield Played(one.id, at, one.facts, decision, excused=one.excused)
+        yield Played(one.id, at, one.facts, decision, excused=one.excused, candidate=player.beside)
         if decision.served:
             player.settle_later(decision, one.outcome, order)
         yield Ended(one.facts, decision, one.outcome)
@@ -155,7 +154,7 @@ def play_trace(events: Iterable[Event], player: Player, terms: Terms) -> Iterato
             running[facts.id] = (player.played, decision, facts)
             if len(running) > OPEN:
                 del running[next(iter(running))]
-            yield Played(facts.id, at, facts, decision)
+            yield Played(facts.id, at, facts, decision, candidate=player.beside)
         elif isinstance(event, Done):
             known = running.pop(event.id, None)
             if known is not None:
@@ -207,12 +206,6 @@ def _unanswered(response: Response) -> bool:
     """The server failed, or was never reached; but what the recording guard refused may be served now, and is not counted here."""
     failed = response.status is not None and response.status >= 400
     return response.ending != "refused" and (failed or response.ending in ("left", "raised"))
-
-
-def imputed(facts: RequestFacts, output: int) -> Usage:
-    """What a request would have used, as far as can be told: what the caller asked for at most, else `output` tokens."""
-    expected = 0 if facts.dialect == SILENT else facts.ask_tokens or output
-    return Usage(facts.input_tokens, expected, estimated=True)
 
 
 def _outcome_of_event(done: Done, facts: RequestFacts, output: int, now: float) -> Outcome:
@@ -267,5 +260,5 @@ def history(steps: Iterable[Step]) -> Iterator[Event]:
 def row_of(played: Played, name: str) -> DecisionRow:
     """The row of the decision log; `name` shows the account."""
     if played.decision is not None:
-        return row(played.decision, name)
+        return row(played.decision, name, played.candidate)
     return undecided(played.id, played.at, played.undecided, passed=played.passed)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway_guard.analysis.analyst import Analyst
-from gateway_guard.assembly import Parts, assemble
+from gateway_guard.assembly import Parts, assemble, candidate_of
+from gateway_guard.candidate import Candidate
 from gateway_guard.gate import Gate
 from gateway_guard.policy.model import Mode, Policy
 from gateway_guard.replay.aside import Order, read_aside, worth
@@ -50,15 +51,16 @@ def set_up(
     analyst: bool = True,
     solved: float = 0.0,
     change: Callable[[Policy], Policy] | None = None,
+    candidate: bool = False,
 ) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
     `fingerprints`: a trace is to be read with them even if there is no analyst, who alone looks at them. `analyst`: False plays without one.
     `solved`: the share of accounts that is taken to meet every challenge; of the others, those did that the recording shows ·
-    `change` the policy before it is played.
+    `change` the policy before it is played · `candidate`: the policy's candidate decides too.
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode, change=change)
-    guard, told = _guard(parts, analyst=analyst), terms(parts.rules.policy, solved)
+    guard, told = _guard(parts, analyst=analyst, candidate=candidate), terms(parts.rules.policy, solved)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
         order = Order(traffic, str(policy), key, told, str(accounts or ""), mode)
@@ -85,7 +87,7 @@ def set_up_pair(traffic: str, policies: tuple[Path, Path], key: bytes, *, accoun
 def _stage(source: ExchangeLog | Trace, steps: Iterator[Step], parts: Parts, guard: _Guard, *notes: str) -> Stage:
     rules, known = parts.rules.policy, parts.pseudonyms.text("trace", "key")
     used = PolicyUsed(rules.name, parts.loaded.digest, rules.mode)
-    told = [*parts.loaded.warnings, *notes]
+    told = [*parts.loaded.warnings, *guard.notes, *notes]
     if isinstance(source, Trace) and source.header.key != known:
         told.append("the trace was made with another key: its accounts keep their hashes, and exemptions by name do not apply")
     return Stage(source, steps, used, _names(parts), known, guard.gate, tuple(told), guard.analyst)
@@ -97,13 +99,16 @@ class _Guard(NamedTuple):
     gate: Gate
     player: Player
     analyst: Analyst | None
+    notes: tuple[str, ...] = ()
 
 
-def _guard(parts: Parts, *, analyst: bool) -> _Guard:
+def _guard(parts: Parts, *, analyst: bool, candidate: bool = False) -> _Guard:
     rules = parts.rules.policy
     gate = Gate(parts.rules, MemoryStore(rules.accounts))
     who = analyst_of(rules, parts.loaded.path.parent) if analyst and rules.analysis.enabled else None
-    return _Guard(gate, _player(gate, who, rules.analysis.refresh), who)
+    beside = candidate_of(rules, parts.loaded.path, parts.pseudonyms, today=None) if candidate else None
+    rival = Candidate(beside.rules, gate, rules.reservation.output) if beside is not None else None
+    return _Guard(gate, _player(gate, who, rules.analysis.refresh, rival), who, beside.warnings if beside is not None else ())
 
 
 def _unread(one: Parts, two: Parts) -> tuple[str, ...]:
@@ -112,10 +117,10 @@ def _unread(one: Parts, two: Parts) -> tuple[str, ...]:
     return (f"requests are read once, by the first policy: the second one's `{'`, `'.join(differ)}` differ and are not used",) if differ else ()
 
 
-def _player(gate: Gate, who: Analyst | None, every: float) -> Player:
+def _player(gate: Gate, who: Analyst | None, every: float, candidate: Candidate | None = None) -> Player:
     if who is None:
-        return Player(gate)
-    return Player(gate, events=who.observe, refresh=lambda at: refresh(who, gate, at), every=every)
+        return Player(gate, candidate=candidate)
+    return Player(gate, events=who.observe, refresh=lambda at: refresh(who, gate, at), every=every, candidate=candidate)
 
 
 def terms(policy: Policy, solved: float = 0.0) -> Terms:

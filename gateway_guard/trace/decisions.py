@@ -25,7 +25,8 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     Beside the fields that every reader knows: `wait_s` when a refused caller may come back (null: not by waiting) · `short` the quota that refused or delayed ·
     `rung` that acts and `score` of the ladder · `shadow` a rung beyond it that is only recorded, and what it `would` do · `view` the analyst's conclusion
     that was used · `policy` the policy's digest · `profile` how the answer was degraded, `silent` when its notice was left out, `marked` when it bears the
-    cluster's marks.
+    cluster's marks · `candidate` the digest of the candidate policy, empty for none, and what it would have done, had it been in force: `candidate_action` and
+    so on, named as above.
     """
 
     id: str
@@ -48,6 +49,13 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     profile: str = ""
     silent: bool = False
     marked: bool = False
+    candidate: str = ""
+    candidate_action: Label = "allow"
+    candidate_served: bool = True
+    candidate_delay_ms: float = 0.0
+    candidate_short: str = ""
+    candidate_rung: str = ""
+    candidate_reasons: list[str] = []
 
 
 LABELS: tuple[Label, ...] = ("allow", "throttle", "degrade", "challenge", "deny")
@@ -57,8 +65,25 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(DecisionRow)
 
 
-def row(decision: Decision, account: str) -> DecisionRow:
+def row(decision: Decision, account: str, candidate: Decision | None = None) -> DecisionRow:
     """A decision as a row; `account` is the name to show."""
+    found = _row(decision, account)
+    if candidate is None:
+        return found
+    beside = _row(candidate, account)
+    return structs.replace(
+        found,
+        candidate=beside.policy,
+        candidate_action=beside.action,
+        candidate_served=beside.served,
+        candidate_delay_ms=beside.delay_ms,
+        candidate_short=beside.short,
+        candidate_rung=beside.rung,
+        candidate_reasons=beside.reasons,
+    )
+
+
+def _row(decision: Decision, account: str) -> DecisionRow:
     wait = decision.wait
     return DecisionRow(
         id=decision.id,
