@@ -32,6 +32,7 @@ UPSTAIRS = {
     "replay",
     "assembly",
     "worker",
+    "candidate",
     "trace",
     "appeals",
     "metrics",
