@@ -29,7 +29,7 @@ LABELS = tuple(action.name.lower() for action in Action)
 NO_CHARGES = Bill()
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """`action` what is done · `would` what a fully enforcing policy would do · `enforced` false when only recorded · `served` whether the
     request goes to the model · `wait` seconds: how long it is held first when served, else when to come back (inf: not by waiting) · `short` the
     quota that refused or delayed it · `reasons` codes, strongest first · `charges` and `levels` pairwise: what was asked of each quota and what is owed now ·

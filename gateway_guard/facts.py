@@ -39,7 +39,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     anonymous: bool = False
 
 
-class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
+class Fingerprint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The shape of a client and of a prompt: integers only, keyed, no text can be had back from it.
 
     `client` header names, order and program family · `version` the program's version · `shape` the parameters that were set ·
@@ -74,7 +74,7 @@ BLANK = Fingerprint()
 STATES = ("own", "unbound", "foreign", "altered")
 
 
-class RequestFacts(msgspec.Struct, frozen=True):
+class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """One request as the gate and the analyst see it.
 
     `network` keyed hash of the client's address prefix (0 = unknown) · `input_tokens` estimate of the prompt ·
@@ -120,7 +120,7 @@ def imputed(facts: RequestFacts, output: int) -> Usage:
 Ending = Literal["done", "left", "raised", "refused"]
 
 
-class Seen(msgspec.Struct, frozen=True, tag="seen"):
+class Seen(msgspec.Struct, frozen=True, tag="seen", gc=False):
     """A request arrived and was decided."""
 
     facts: RequestFacts
@@ -128,7 +128,7 @@ class Seen(msgspec.Struct, frozen=True, tag="seen"):
     cluster: str = ""
 
 
-class Done(msgspec.Struct, frozen=True, tag="done"):
+class Done(msgspec.Struct, frozen=True, tag="done", gc=False):
     """A request ended: its usage, the server's status, and how it ended."""
 
     id: str

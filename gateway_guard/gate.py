@@ -26,7 +26,7 @@ from gateway_guard.policy.judge import Rulebook, Score, action_of
 from gateway_guard.policy.model import Rung
 from gateway_guard.ports import Store
 from gateway_guard.quota import Bill, Charge, Spend
-from gateway_guard.view import EMPTY, Cluster, View
+from gateway_guard.view import EMPTY, Cluster, Standing, View
 
 T = TypeVar("T")
 # Whoever waits for his own running requests to end is told to look again after this many seconds.
@@ -60,6 +60,36 @@ class Gate:
         rules, view = self.rules, self.view
         account = facts.identity.account
         standing = view.standings.get(account)
+        if standing is not None or self.acknowledged.any or self.suspended.any or rules.exempting or facts.state:
+            return await self._weigh(facts, standing, rules, view)
+        # Nothing is known against the caller, and nobody has said anything about him: nearly every decision. `_weigh` would come to the same.
+        score = rules.score(facts, None, view)
+        if score is not rules.calm:
+            return await self._weigh(facts, standing, rules, view)
+        charges = rules.charges(facts, forecast=self.store.forecast(account), scale=1.0)
+        spend = await self._try(facts, charges)
+        if spend.ok and not spend.wait:
+            return _calm(facts, rules, view, charges, spend)
+        return self._conclude(facts, score, None, None, "", Spending(spend, charges))
+
+    async def settle(self, decision: Decision, usage: Usage | None, at: float) -> None:
+        """Correct a decision's reservation to what was used; None: nothing was used (the server never answered)."""
+        if not decision.spent:
+            return
+        await self.store.adjust(self.rules.settlement(decision.charges, usage or NOTHING), at, hold=decision.hold)
+        if usage is not None:
+            self.store.observe(decision.account, float(usage.output))
+
+    async def adopt(self, view: View, at: float) -> None:
+        """Go by `view` from now on. Debts are moved first, so that no cluster is ever found free of what its members owe."""
+        heirs = self.rules.heirs(view)
+        if heirs:
+            await self.store.inherit(heirs, at, version=view.id)
+        self.view = view
+
+    async def _weigh(self, facts: RequestFacts, standing: Standing | None, rules: Rulebook, view: View) -> Decision:
+        """The decision, whatever is known of the caller."""
+        account = facts.identity.account
         within, relief = standing.cluster if standing is not None else "", None
         if self.acknowledged.any:
             relief = self.acknowledged.relief(facts.identity, within, facts.at)
@@ -83,13 +113,7 @@ class Gate:
         charges = rules.charges(facts, forecast=self.store.forecast(account), scale=scale, clean=clean)
         if rung is not None and rung.in_flight is not None and rung.mode == "enforce" and not exempt:
             charges = Bill(charges.parts + rules.cap(rung, cluster.id if cluster is not None else account))
-        if cluster is None and relief is None and not exempt and score.would is None and not score.evidence:
-            spend = await self._try(facts, charges)
-            if spend.ok and not spend.wait:
-                return _calm(facts, rules, view, charges, spend)
-            result = Spending(spend, charges)
-        else:
-            result = await self._spend(facts, charges, cluster, view)
+        result = await self._spend(facts, charges, cluster, view)
         decision = self._conclude(facts, score, rung, cluster, exempt, result)
         if relief is not None:
             decision = structs.replace(decision, reasons=(*decision.reasons, *(f"acknowledged.{number}" for number in relief.numbers)))
@@ -98,21 +122,6 @@ class Gate:
             await self.store.adjust(result.paid, facts.at)
             return structs.replace(decision, spent=True)
         return decision
-
-    async def adopt(self, view: View, at: float) -> None:
-        """Go by `view` from now on. Debts are moved first, so that no cluster is ever found free of what its members owe."""
-        heirs = self.rules.heirs(view)
-        if heirs:
-            await self.store.inherit(heirs, at, version=view.id)
-        self.view = view
-
-    async def settle(self, decision: Decision, usage: Usage | None, at: float) -> None:
-        """Correct a decision's reservation to what was used; None: nothing was used (the server never answered)."""
-        if not decision.spent:
-            return
-        await self.store.adjust(self.rules.settlement(decision.charges, usage or NOTHING), at, hold=decision.hold)
-        if usage is not None:
-            self.store.observe(decision.account, float(usage.output))
 
     async def _spend(self, facts: RequestFacts, charges: Bill, cluster: Cluster | None, view: View) -> Spending:
         """Spend from all quotas."""
@@ -231,7 +240,7 @@ def _met(rung: Rung | None, facts: RequestFacts) -> tuple[str, ...]:
 
 
 def _calm(facts: RequestFacts, rules: Rulebook, view: View, charges: Bill, spend: Spend) -> Decision:
-    """Nothing is known against the caller, and everything fits: nearly every decision."""
+    """Nothing is known against the caller, and everything fits."""
     return Decision(
         id=facts.id,
         at=facts.at,

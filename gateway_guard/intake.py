@@ -27,6 +27,8 @@ from gateway_guard.rewrite.custody import Custody
 from gateway_guard.rewrite.seal import Seals
 
 Headers = Sequence[tuple[bytes, bytes]]
+# The caller's pass for challenges that it has met.
+PASS = b"x-gateway-guard-pass"
 Passes = Callable[[RequestError], bool]
 
 
@@ -48,6 +50,8 @@ class Intake:
         self._pseudonyms = pseudonyms
         self._strangers = policy.identity.anonymous_plan
         self._fingerprinter = fingerprinter
+        # The headers that are read at all: an edge may leave out the others when it asks.
+        self.telling = identifier.names | {b"content-encoding", b"content-length", PASS}
         self._paths: Mapping[str, Dialect] = {path: DIALECTS[name] for path, name in policy.guard.paths.items()}
 
     def dialect(self, method: str, path: str) -> Dialect | None:

@@ -61,7 +61,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     filled: float = 1.0
 
 
-class Figures(msgspec.Struct, frozen=True):
+class Figures(msgspec.Struct, frozen=True, gc=False):
     """Lines at a `scale`: each one's own, its rate and its burst."""
 
     scale: float
@@ -81,7 +81,7 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     units: tuple[tuple[Unit, tuple[int, ...]], ...]
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """What a bill asks of one subject: `costs` and `held` of each line, under `figures` as they apply to it. `opened` and `filled` as in a charge."""
 
     subject: str
@@ -102,7 +102,7 @@ class Part(msgspec.Struct, frozen=True):
         return Part(self.subject, self.lines, self.figures, costs, self.held, self.opened, self.filled)
 
 
-class Bill(msgspec.Struct, frozen=True):
+class Bill(msgspec.Struct, frozen=True, gc=False):
     """All charges of one request, as columns. Looked at, it is a sequence of charges."""
 
     parts: tuple[Part, ...] = ()

@@ -20,12 +20,12 @@ from gateway_guard.decision import Decision
 from gateway_guard.dialects.ratelimit import quoted
 from gateway_guard.errors import ProofRefused, StoreError
 from gateway_guard.facts import Identity
+from gateway_guard.intake import PASS
 from gateway_guard.ports import Dialect
 
 if TYPE_CHECKING:
     from gateway_guard.asgi.engine import Engine
 
-PASS = b"x-gateway-guard-pass"
 CHALLENGE = b"x-gateway-guard-challenge"
 CODE = "challenge_required"
 TITLE = "A challenge is to be met first"

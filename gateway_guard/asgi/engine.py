@@ -26,7 +26,7 @@ from gateway_guard.assembly import Parts, assemble, candidate_of
 from gateway_guard.candidate import Candidate
 from gateway_guard.challenge.desk import Desk
 from gateway_guard.challenge.grants import MemoryGrants
-from gateway_guard.decision import Action, Decision
+from gateway_guard.decision import LABELS, Action, Decision
 from gateway_guard.errors import GuardError, RequestError, UnreadableBody
 from gateway_guard.facts import RequestFacts, Usage
 from gateway_guard.gate import Gate
@@ -101,7 +101,7 @@ class Engine:
 
     def decided(self, decision: Decision, facts: RequestFacts) -> int:
         """Log a decision; the ticket for recording its exchange."""
-        self.counts[decision.told.label] += 1
+        self.counts[LABELS[decision.told]] += 1
         if decision.action is not ALLOW:
             self.books.felt(decision)
         if self.candidate is not None:

@@ -8,12 +8,13 @@ reads each part as it goes by and keeps nothing of it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway_guard.asgi.body import HeldBody
-from gateway_guard.asgi.challenge import PASS, ask, met
+from gateway_guard.asgi.challenge import ask, met
 from gateway_guard.asgi.departure import Departure
 from gateway_guard.asgi.ids import new_id
 from gateway_guard.asgi.outgoing import Outgoing, Pace
@@ -22,7 +23,7 @@ from gateway_guard.asgi.shaping import shape, with_headers
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import BodyTooLarge, RequestError, StoreError, Unavailable
 from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
-from gateway_guard.intake import by_size
+from gateway_guard.intake import PASS, by_size
 from gateway_guard.ports import Dialect, Meter
 from gateway_guard.reading import Reading
 from gateway_guard.rewrite.returned import bears_seal
@@ -42,11 +43,19 @@ STREAM = int(Asks.STREAM)
 class Exchange:
     """The life of one guarded request."""
 
-    __slots__ = (
-        "_body", "_client", "_complete", "_decision", "_departure", "_dialect", "_engine", "_facts", "_first",
-        "_headers", "_id", "_meter", "_notice", "_out", "_pass", "_peer", "_raw", "_reading", "_scope",
-        "_sealed", "_sealer", "_send", "_status", "_steps", "_ticket"
-    )  # fmt: skip
+    # Until something else is known. (Of the class, so that making an exchange does not set each of them.)
+    _decision: Decision | None = None
+    _facts: RequestFacts | None = None
+    _reading: Reading | None = None
+    _meter: Meter | None = None
+    _out: Outgoing | None = None
+    _departure: Departure | None = None
+    _steps: Sequence[Step] = ()
+    _status = _ticket = 0
+    _first = 0.0
+    _client = _pass = ""
+    _raw = _notice = b""
+    _complete = _sealed = False
 
     def __init__(self, engine: Engine, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
         self._engine = engine
@@ -54,27 +63,14 @@ class Exchange:
         self._send = send
         self._dialect = dialect
         self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+        # What is looked at several times is few of them.
+        telling = engine.intake.telling
+        self._telling = [pair for pair in self._headers if pair[0] in telling]
         self._body = HeldBody(receive)
         self._id = new_id()
-        self._decision: Decision | None = None
-        self._facts: RequestFacts | None = None
-        self._reading: Reading | None = None
-        self._meter: Meter | None = None
-        self._status = 0
-        self._first = 0.0
-        self._client = ""
-        self._raw = b""
         peer = scope.get("client")
         self._peer: str = peer[0] if peer else ""
-        self._ticket = 0
-        self._complete = False
-        self._notice = b""
-        self._pass = ""
-        self._sealed = False
         self._sealer = engine.intake.custody.nobody
-        self._steps: list[Step] = []
-        self._out: Outgoing | None = None
-        self._departure: Departure | None = None
 
     async def run(self, app: ASGIApp) -> None:
         """Guard one request to `app`."""
@@ -111,7 +107,7 @@ class Exchange:
         """Hold and understand the request. False when it was answered or its client has left already."""
         engine, body = self._engine, self._body
         intake, limit = engine.intake, engine.intake.rules.body_limit
-        if _declared_length(self._headers) > limit:
+        if _declared_length(self._telling) > limit:
             body.end = "too_large"
         else:
             await body.take(limit)
@@ -121,8 +117,8 @@ class Exchange:
             reading = self._understand()
             self._reading = reading if engine.sink is not None else None
             self._strip()
-            client = self._client = intake.identifier.client(self._headers, self._peer)
-            identity = await self._identify(engine.clock())
+            client = self._client = intake.identifier.client(self._telling, self._peer)
+            identity = await self._identify(engine.clock() if intake.identifier.waits else 0.0)
             passes = await met(engine, identity, self._pass) if engine.desk is not None else ()
         except RequestError as error:
             engine.unread(error)
@@ -140,9 +136,10 @@ class Exchange:
         """Take away identity headers that this peer had no right to send, which the server behind could believe, and the guard's own pass."""
         names = self._engine.intake.identifier.names_to_strip(self._peer)
         if self._engine.desk is not None:
-            self._pass = next((value.decode("latin-1") for name, value in self._headers if name == PASS), "")
+            self._pass = next((value.decode("latin-1") for name, value in self._telling if name == PASS), "")
             names |= {PASS}
-        if names and any(name in names for name, _ in self._headers):
+        if names and any(name in names for name, _ in self._telling):
+            self._telling = [(name, value) for name, value in self._telling if name not in names]
             self._headers = [(name, value) for name, value in self._headers if name not in names]
             self._scope = {**self._scope, "headers": [(name, value) for name, value in self._scope["headers"] if name not in names]}
 
@@ -154,7 +151,7 @@ class Exchange:
         try:
             if self._body.end == "too_large":
                 raise BodyTooLarge(f"The request body is longer than {limit} bytes.")
-            understood = engine.intake.read(self._dialect, self._headers, raw)
+            understood = engine.intake.read(self._dialect, self._telling, raw)
             if understood.raw is not raw and engine.gate.rules.enforcing:
                 self._rewrite(understood.raw)
             self._raw = understood.raw
@@ -174,7 +171,7 @@ class Exchange:
     async def _identify(self, at: float) -> Identity:
         engine = self._engine
         try:
-            return await engine.intake.identifier.identify(self._headers, self._peer, at)
+            return await engine.intake.identifier.identify(self._telling, self._peer, at)
         except RequestError as error:
             if not engine.passes(error):
                 raise

@@ -30,7 +30,7 @@ UNIX = "unix"
 _ENTRY_LIMIT = 64
 _REMEMBERED = 16_384
 _LIST = b"x-forwarded-for"
-_NAMES = frozenset((_LIST, b"forwarded"))
+NAMES = frozenset((_LIST, b"forwarded"))
 _MAPPED = 96
 _PAIR = re.compile(rb"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*([;,]|\Z)""", re.DOTALL)
 _PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
@@ -90,7 +90,7 @@ class Addresses:
         hop = self._peer(peer)
         if not hop.trusted:
             return hop.text
-        sent = [pair for pair in headers if pair[0] in _NAMES]
+        sent = [pair for pair in headers if pair[0] in NAMES]
         if not sent:
             return hop.text
         lists = [value for name, value in sent if name == _LIST]

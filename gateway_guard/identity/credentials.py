@@ -57,20 +57,20 @@ def recorded_form(text: str) -> Recorded | None:
 
 
 class Credentials:
-    """Reads the secret from the policy's headers. `tokens`: identity tokens are taken from `authorization`, listed among `keys` or not."""
+    """Reads the secret from the policy's headers, `names`. `tokens`: identity tokens are taken from `authorization`, listed among `keys` or not."""
 
-    __slots__ = ("_hint", "_names", "_tokens", "_tokens_only")
+    __slots__ = ("_hint", "_tokens", "_tokens_only", "names")
 
     def __init__(self, keys: Iterable[KeyHeader], *, tokens: bool = False) -> None:
         names = [key.encode() for key in keys]
         self._tokens_only = tokens and AUTHORIZATION not in names
-        self._names = frozenset([*names, AUTHORIZATION] if tokens else names)
+        self.names = frozenset([*names, AUTHORIZATION] if tokens else names)
         self._tokens = tokens
         self._hint = _hint(names, tokens)
 
     def secret(self, headers: Headers, *, recorded: bool = False) -> str | None:
         """The secret, None when there is none; Unidentified when there are two, or one that cannot be read."""
-        names = self._names
+        names = self.names
         found = source = b""
         for name, value in headers:
             if name in names:

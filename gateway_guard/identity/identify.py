@@ -14,7 +14,7 @@ import msgspec
 
 from gateway_guard.errors import PolicyError, Unidentified, UsageError
 from gateway_guard.facts import Identity
-from gateway_guard.identity.address import Addresses, prefix
+from gateway_guard.identity.address import NAMES, Addresses, prefix
 from gateway_guard.identity.credentials import Credentials, hide, is_token, recorded_form
 from gateway_guard.identity.directory import CallableDirectory
 from gateway_guard.identity.headers import Headers, Pairs, without
@@ -40,7 +40,10 @@ class Accounts(Protocol):
 
 
 class Identifier:
-    """Identifies requests by the policy's rules. `directory` may be replaced at any time, by one assignment, with a newer one."""
+    """Identifies requests by the policy's rules. `directory` may be replaced at any time, by one assignment, with a newer one.
+
+    `names` of the headers that are looked at · `waits`: `identify` may have to wait, and looks at the time.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class Identifier:
         self._credentials = Credentials(rules.keys, tokens=tokens is not None)
         self._stated = Stated(rules.header, pseudonyms) if rules.header is not None else None
         self._networks: Recent[str, int] = Recent(_REMEMBERED)
+        self.names = self._credentials.names | NAMES | (self._stated.names if self._stated is not None else frozenset())
+        self.waits = tokens is not None or callable is not None
 
     async def identify(self, headers: Headers, peer: str, at: float) -> Identity:
         """Who asks in live traffic. `peer` is the other end of the connection as the server saw it ("" for a unix socket), not yet walked."""

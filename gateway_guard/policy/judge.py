@@ -54,7 +54,8 @@ class Score(msgspec.Struct, frozen=True):
 class Rulebook:
     """A compiled policy. Immutable but for a bounded table of the terms for each plan and model.
 
-    `exempting`: somebody may be exempt · `lasting`: seconds that an action may last without new evidence.
+    `exempting`: somebody may be exempt · `calm` the score of whom nothing is known, None where even that is on a rung ·
+    `lasting`: seconds that an action may last without new evidence.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Rulebook:
         # Of an account of which the view holds nothing, the signals that speak from it are silent.
         self._signals_alone = tuple(entry for entry in self._signals if entry[0] not in FROM_VIEW)
         self._quiet = Score((), 0.0, self._rung(0.0, (), None, self._acting), self._rung(0.0, (), None, self._ladder))
+        self.calm = self._quiet if self._quiet.rung is None and self._quiet.would is None else None
         self._tariff = Tariff(policy)
         self._pooled = self._tariff.pooled()
         self._caps = {rung.id: cap_of(rung) for rung in policy.ladder if rung.in_flight is not None}
@@ -142,7 +144,7 @@ class Rulebook:
             likely = asked
         need = float(facts.input_tokens), likely, asked or likely, facts.asks & REASONING
         parts = []
-        for terms in self._tariff.terms(identity.plan, facts.model):
+        for terms in self._tariff.terms(identity.plan, facts.model, bool(identity.org), identity.anonymous):
             subject = identity.account if terms.per == "account" else _subject(terms.per, facts)
             if subject:
                 parts.append(_part(terms, subject, need, scale))
@@ -197,7 +199,8 @@ class Rulebook:
         given, output, reasoning = float(usage.input), float(usage.output), float(usage.reasoning)
         parts = []
         for part in bill.parts:
-            terms, costs = _terms(part), part.costs
+            terms: Terms = part.lines  # type: ignore[assignment]  # made by this rulebook
+            costs = part.costs
             changes = list(terms.returned)
             for line, by_input, by_output, by_reasoning in terms.used:
                 changes[line] = by_input * given + by_output * output + by_reasoning * reasoning - costs[line]

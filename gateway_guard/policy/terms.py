@@ -84,16 +84,20 @@ class Tariff:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._rules = tuple(Rule(_quota(name, rule), rule) for name, rule in policy.quotas.items())
-        self._seen: dict[tuple[str, str], tuple[Terms, ...]] = {}
+        self._seen: dict[tuple[str, str, bool, bool], tuple[Terms, ...]] = {}
         self._made: dict[tuple[str, Weights, tuple[Quota, ...]], tuple[Terms, ...]] = {}
 
-    def terms(self, plan: str, model: str) -> tuple[Terms, ...]:
-        """One `Terms` for each run of quotas with the same kind of subject, in the policy's order."""
-        found = self._seen.get((plan, model))
+    def terms(self, plan: str, model: str, org: bool, anonymous: bool) -> tuple[Terms, ...]:
+        """One `Terms` for each run of quotas with the same kind of subject, in the policy's order. Callers without an `org` have no quotas of one,
+        and only `anonymous` ones have those of a network.
+        """
+        found = self._seen.get((plan, model, org, anonymous))
         if found is None:
             if len(self._seen) >= MODELS:
                 self._seen.clear()
-            found = self._seen[(plan, model)] = self._find(plan if plan in self._policy.plans else self._policy.default_plan, model)
+            held = self._find(plan if plan in self._policy.plans else self._policy.default_plan, model)
+            missing = {"org": not org, "network": not anonymous}
+            found = self._seen[(plan, model, org, anonymous)] = tuple(terms for terms in held if not missing.get(terms.per))
         return found
 
     def pooled(self) -> Lines | None:

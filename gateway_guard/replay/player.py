@@ -39,7 +39,7 @@ class Rival(Protocol):
     def settle(self, ident: str, usage: Usage | None, at: float, /) -> None: ...
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How a request ended in the log: `usage` None when nothing was used; `imputed` when the log does not tell and it was worked out instead ·
     `held` seconds of it are a delay by the guard that recorded it.
     """
@@ -138,6 +138,8 @@ class Player:
 
 def _end(decision: Decision, outcome: Outcome) -> float:
     """When a request ends that waits `decision.wait` now and was held for `outcome.held` when it was recorded."""
+    if not decision.wait and not outcome.held:
+        return outcome.at
     more = round(decision.wait, 6) - outcome.held
     # The log has whole microseconds: the same wait is the same end, to the last bit.
     return outcome.at if abs(more) < 1e-6 else max(decision.at, round(outcome.at + more, 6))

@@ -45,7 +45,7 @@ class Reader(Protocol):
     ) -> RequestFacts: ...
 
 
-class Played(msgspec.Struct, frozen=True):
+class Played(msgspec.Struct, frozen=True, gc=False):
     """A request was played: it has `facts` and a `decision`, or `undecided` says why not (`unguarded`, or the code of the guard's refusal).
 
     `excused`: codes of what was wrong with it, but let pass by the policy · `candidate` what the policy's candidate decided.
@@ -65,7 +65,7 @@ class Played(msgspec.Struct, frozen=True):
         return self.undecided == UNGUARDED
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(msgspec.Struct, frozen=True, gc=False):
     """How a decided request ended in the log. Comes after its `Played`; whether it was served is the decision's to tell."""
 
     facts: RequestFacts
@@ -98,7 +98,7 @@ class Terms(msgspec.Struct, frozen=True):
         return facts
 
 
-class Reading(msgspec.Struct, frozen=True, array_like=True):
+class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a line of an exchange log came to: `facts` and `outcome` of a request at `at`, or `undecided` for want of them; nothing of the gate's."""
 
     id: str
@@ -148,9 +148,11 @@ def play_trace(events: Iterable[Event], player: Player, terms: Terms) -> Iterato
     running: dict[str, tuple[int, Decision, RequestFacts]] = {}
     for event in events:
         if isinstance(event, Seen):
-            at = player.advance(event.facts.at)
-            facts = event.facts if at == event.facts.at else structs.replace(event.facts, at=at)
-            decision = player.decide(terms.assumed(facts))
+            facts = event.facts
+            at = player.advance(facts.at)
+            if at != facts.at:
+                facts = structs.replace(facts, at=at)
+            decision = player.decide(terms.assumed(facts) if terms.solved else facts)
             running[facts.id] = (player.played, decision, facts)
             if len(running) > OPEN:
                 del running[next(iter(running))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway_guard.rewrite.answer import INFLATED, Rewriter
 from gateway_guard.rewrite.choices import Choices
 from gateway_guard.rewrite.loss import NONE, Loss
@@ -35,7 +37,7 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def rewriter(found: list[Step], content_type: str, content_encoding: str, *, streaming: bool) -> Rewriter | None:
+def rewriter(found: Sequence[Step], content_type: str, content_encoding: str, *, streaming: bool) -> Rewriter | None:
     """For an answer of this type and coding; None where it cannot be read. `streaming` decides where the type does not tell."""
     kind, coding = _media_type(content_type), content_encoding.strip().lower()
     streams = is_stream(content_type, streaming=streaming)

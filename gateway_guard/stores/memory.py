@@ -1,12 +1,10 @@
 """Debts in this process's memory: bounded, lossless in expiry, and tighter (never more generous) when full.
 
-Theory of operation. A subject owns one row of doubles: `[forecast, latest, level, since, level, since, ...]`, a pair for each quota name that was ever
-charged to subjects of its kind. Rows are kept packed, as bytes: a third of what Python's own floats take, and nothing for the garbage collector to
-walk through. A call unpacks the rows that it touches into drafts, works on these, and packs them again only when every charge fits: that is
-what makes a spend all or none. Time never runs back in a row: a call that comes with an earlier `at` is worked out as of the row's `latest`.
+Theory of operation. A subject owns one packed row (see `rows`). A call unpacks the rows that it touches, works on what it has unpacked, and packs it again
+only when every charge fits: that is what makes a spend all or none.
 
-A cluster's bucket opens at its first charge (`Charge.opened`). What it inherits may come before: then its row is there with a `latest` of 0, as of nobody
-who was ever charged, and the opening is still to come.
+A cluster's bucket opens at its first charge (`Charge.opened`). What it inherits may come before: then its row is there, mixed, with an `at` of 0, as of
+nobody who was ever charged, and the opening is still to come.
 
 A row whose levels have all drained says nothing that an absent row does not say, so a clock hand that moves two rows for each new subject can
 drop it without loss. When the cap is reached and nothing has drained, new subjects share one overflow row of their kind: together they get
@@ -18,90 +16,32 @@ Every call is atomic because none of them awaits.
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from operator import gt
 from struct import Struct
 
 from msgspec import structs
 
-from gateway_guard.quota import SPECK, Bill, Charges, Figures, Heir, Lines, Part, Spend, billed, drained
+from gateway_guard.quota import SPECK, Bill, Charges, Heir, Lines, Part, Spend, billed, drained
+from gateway_guard.stores.rows import OVERFLOW, Draft, Kind, Slots, fill, put_on, take_out
 
-# The kind's shared row once the store is full. Subjects are hex digests or policy names, so none can be called this.
-OVERFLOW = "\0overflow"
 SWEEP = 2
+# New subjects between two moves of the hand: it is not worth setting off for a single one.
+GATHERED = 4
 FORECAST_WEIGHT = 0.1
 FORECAST = Struct("d")
-# Where `latest` is in a row, and where the first level is.
-LATEST, FIRST = 1, 2
 # Expiries of holds that are settled are dropped when there are so many more of them than of others.
 STALE = 1000
-# Where a line's level and its time are in a row, with the line's rate and burst.
-Slot = tuple[int, int, int, float, float]
 # A charge that goes over its burst, and how long until it would fit.
 Over = tuple[int, float]
 # Slots are remembered for so many lines; a policy has a few for each plan.
 REMEMBERED = 1000
-
-
-class _Kind:
-    """All rows of one kind of subject (account, org, cluster, ...)."""
-
-    __slots__ = ("_places", "codec", "hand", "least", "rows", "slots", "slowest", "width")
-
-    def __init__(self) -> None:
-        self.rows: dict[str, bytes] = {}
-        self.hand: deque[str] = deque()
-        self.codec = Struct(f"{FIRST}d")
-        self.width = self.codec.size
-        self.slots: dict[Lines, tuple[Slot, ...]] = {}
-        self.slowest: list[float] = []
-        self.least = 1.0
-        self._places: dict[str, int] = {}
-
-    def learn(self, lines: Lines) -> tuple[Slot, ...]:
-        """Give each line its place. The slowest rate of a place is remembered, since only with that one a row has surely drained."""
-        figures = zip(lines.quotas, lines.figures.rates, lines.figures.bursts, strict=True)
-        places = [(self._place(quota.name, rate), rate, burst) for quota, rate, burst in figures]
-        if len(self.slots) > REMEMBERED:
-            self.slots.clear()
-        slots = self.slots[lines] = tuple((line, place, place + 1, rate, burst) for line, (place, rate, burst) in enumerate(places))
-        return slots
-
-    def unpacked(self, row: bytes) -> list[float]:
-        """The row's numbers, those of quotas that came later included."""
-        return list(self.codec.unpack(row.ljust(self.width, b"\0")))
-
-    def is_drained(self, row: bytes, at: float) -> bool:
-        values = self.unpacked(row)
-        levels = zip(values[FIRST::2], values[FIRST + 1 :: 2], self.slowest, strict=True)
-        return not any(drained(level, since, at, rate * self.least) for level, since, rate in levels)
-
-    def sweep(self, at: float, steps: int) -> None:
-        """Move the hand; drop what has drained."""
-        for _ in range(min(steps, len(self.hand))):
-            subject = self.hand.popleft()
-            if self.is_drained(self.rows[subject], at):
-                del self.rows[subject]
-            else:
-                self.hand.append(subject)
-        if OVERFLOW in self.rows and self.is_drained(self.rows[OVERFLOW], at):
-            del self.rows[OVERFLOW]
-
-    def _place(self, name: str, rate: float) -> int:
-        place = self._places.get(name)
-        if place is None:
-            place = self._places[name] = FIRST + 2 * len(self._places)
-            self.slowest.append(rate)
-            self.codec = Struct(f"{place + 2}d")
-            self.width = self.codec.size
-        number = (place - FIRST) >> 1
-        self.slowest[number] = min(self.slowest[number], rate)
-        return place
-
-
-# A row that is worked on: its kind and subject, its numbers, whether there was none yet, and whether it was ever charged.
-Draft = tuple[_Kind, str, list[float], bool, bool]
+# When a reservation expires, and its charges.
+Hold = tuple[float, Bill]
+# A row that is known whole, after its charges: what it is of, its subject, its forecast, its levels.
+Moved = tuple[Slots, str, float, list[float]]
 
 
 class MemoryStore:
@@ -109,13 +49,16 @@ class MemoryStore:
 
     def __init__(self, cap: int = 1_000_000) -> None:
         self._cap = cap
-        self._kinds: defaultdict[str, _Kind] = defaultdict(_Kind)
+        self._kinds: defaultdict[str, Kind] = defaultdict(Kind)
         self._accounts = self._kinds["account"].rows
+        self._slots: dict[Lines, Slots] = {}
         self._size = 0
         self._opened = 0
-        self._due = -math.inf
+        # When there is something to tend to: holds that expire, a hand to move.
+        self._due = self._lapse = math.inf
         self._inherited = 0
-        self._holds: dict[str, tuple[float, Bill]] = {}
+        self._young: dict[str, Hold] = {}
+        self._old: dict[str, Hold] = {}
         self._expiries: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -126,6 +69,11 @@ class MemoryStore:
         if at >= self._due:
             self._tend(at)
         bill = charges if type(charges) is Bill else billed(charges)
+        moved = self._moved(bill.parts, at)
+        if moved:
+            if hold:
+                self.reserve(hold, until, bill)
+            return Spend(True, 0.0, -1, self._put(moved, at))
         drafts, levels, over = self._work(bill, at)
         short, wait = -1, 0.0
         if over:
@@ -134,9 +82,7 @@ class MemoryStore:
                 return Spend(False, wait, short, self._owed(bill, at))
         self._keep(drafts)
         if hold:
-            self._holds[hold] = (until, bill)
-            heappush(self._expiries, (until, hold))
-            self._due = until if until < self._due else self._due
+            self.reserve(hold, until, bill)
         return Spend(True, wait, short, tuple(levels))
 
     async def adjust(self, charges: Charges, at: float, *, hold: str = "") -> None:
@@ -145,11 +91,13 @@ class MemoryStore:
             self._tend(at)
         bill = charges if type(charges) is Bill else billed(charges)
         # A hold that has expired was already given back: what it held must not be given back a second time.
-        if hold and self._holds.pop(hold, None) is None:
+        if hold and self._young.pop(hold, None) is None and self._old.pop(hold, None) is None:
             bill = Bill(tuple(part.costing([cost + held for cost, held in zip(part.costs, part.held, strict=True)]) for part in bill.parts))
-        self._keep(self._changed(bill, at))
-        if len(self._expiries) > STALE + 2 * len(self._holds):
-            self._drop_stale()
+        moved = self._moved(bill.parts, at, binding=False)
+        if moved:
+            self._put(moved, at)
+        else:
+            self._keep(self._changed(bill, at))
 
     async def inherit(self, heirs: Sequence[Heir], at: float, *, version: int) -> None:
         """See `ports.Store.inherit`."""
@@ -179,9 +127,12 @@ class MemoryStore:
 
     def reserve(self, hold: str, until: float, bill: Bill) -> None:
         """Know a hold whose charges are in the levels already."""
-        self._holds[hold] = (until, bill)
-        heappush(self._expiries, (until, hold))
-        self._due = min(self._due, until)
+        if self._old:
+            self._old.pop(hold, None)
+        self._young[hold] = (until, bill)
+        if until < self._lapse:
+            self._lapse = until
+            self._due = min(self._due, until)
 
     def assume(self, part: Part, levels: Sequence[float], at: float, unsent: Sequence[float], *, charged: bool = True) -> None:
         """Take over what somebody else says that a subject owed at `at`, with what he does not know of on top, and whether it was ever `charged`.
@@ -190,117 +141,153 @@ class MemoryStore:
         """
         if at >= self._due:
             self._tend(at)
-        drafts: list[Draft] = []
-        [slots] = self._slots(Bill((part,)))
-        values = self._draft(drafts, self._kinds[part.lines.per], slots, part)
-        if drafts[0][1] == OVERFLOW:
+        [slots] = self._places((part,))
+        draft = self._draft([], slots, part)
+        if draft.subject == OVERFLOW:
             return
-        now = max(at, values[LATEST])
-        values[LATEST] = now if charged else 0.0
-        for (_, place, since, rate, _), level, more in zip(slots, levels, unsent, strict=True):
-            values[place], values[since] = drained(level, at, now, rate) + more, now
-        self._keep(drafts)
+        now = max(at, draft.at)
+        for place, rate, level, more in zip(slots.places, part.figures.rates, levels, unsent, strict=True):
+            draft.levels[place], draft.since[place] = drained(level, at, now, rate) + more, now
+        draft.at = now if charged else 0.0
+        self._keep([draft])
+
+    def _moved(self, parts: Sequence[Part], at: float, *, binding: bool = True) -> list[Moved]:
+        """The rows with the charges added, when nothing is out of the ordinary: they hold these lines and no others, or are new, and (`binding`) all fits.
+        Else nothing. That is nearly every call, and far less work than drafts are.
+        """
+        moved: list[Moved] = []
+        for part in parts:
+            slots, figures, costs = self._slots.get(part.lines), part.figures, part.costs
+            if slots is None or figures.scale < slots.kind.least or (moved and slots.kind in [known[0].kind for known in moved]):
+                return []
+            row = slots.rows.get(part.subject)
+            if row is not None and len(row) == slots.size:
+                forecast, then, *levels = slots.codec.unpack(row)
+                gone = at - then
+                if gone < 0.0 or (part.opened and not then):
+                    return []
+                for line, rate in enumerate(figures.rates):
+                    rest = levels[line] - rate * gone
+                    levels[line] = rest + costs[line] if rest >= SPECK else costs[line]
+            elif row is None and self._is_free(part, slots, len(parts)):
+                forecast, levels = 0.0, list(costs)
+            else:
+                return []
+            if binding and True in map(gt, levels, figures.bursts):
+                return []
+            moved.append((slots, part.subject, forecast, levels))
+        return moved
+
+    def _is_free(self, part: Part, slots: Slots, beside: int) -> bool:
+        """Whether a new subject just gets a row of its own that begins empty."""
+        return not part.opened and slots.size > 0 and OVERFLOW not in slots.rows and self._size + beside <= self._cap
+
+    def _put(self, moved: Sequence[Moved], at: float) -> tuple[float, ...]:
+        """Make them the rows. Returns all levels, in the order of the charges."""
+        owed: tuple[float, ...] = ()
+        for slots, subject, forecast, levels in moved:
+            if subject not in slots.rows:
+                self._opens(slots.kind, subject)
+            slots.rows[subject] = slots.codec.pack(forecast, at, *levels)
+            owed += tuple(levels)
+        return owed
 
     def _work(self, bill: Bill, at: float) -> tuple[list[Draft], list[float], list[Over]]:
         """Add all charges to drafts of their rows. Returns the drafts, the levels, and what goes over its burst."""
         drafts: list[Draft] = []
         levels: list[float] = []
         over: list[Over] = []
-        for part, slots in zip(bill.parts, self._slots(bill), strict=True):
-            costs = part.costs
-            kind = self._kinds[part.lines.per]
-            values = self._draft(drafts, kind, slots, part)
-            now = values[LATEST] = at if at > values[LATEST] else values[LATEST]
-            for line, place, since, rate, burst in slots:
-                level = values[place] - rate * (now - values[since])
-                if level < SPECK:
-                    level = 0.0
-                values[place] = level = level + costs[line]
-                values[since] = now
-                levels.append(level)
-                if level - burst > SPECK:
-                    fits = rate > 0.0 and costs[line] <= burst + SPECK
-                    over.append((len(levels) - 1, (level - burst) / rate if fits else math.inf))
+        for part, slots in zip(bill.parts, self._places(bill.parts), strict=True):
+            figures = part.figures
+            moved = self._draft(drafts, slots, part).add(slots, figures.rates, part.costs, at)
+            if True in map(gt, moved, figures.bursts):
+                over += _over(part, moved, len(levels))
+            levels += moved
         return drafts, levels, over
 
     def _changed(self, bill: Bill, at: float) -> list[Draft]:
-        """Drafts with all charges added, whatever their bursts. A line that is charged nothing is left as it is."""
+        """Drafts with all charges added, whatever their bursts."""
         drafts: list[Draft] = []
-        for part, slots in zip(bill.parts, self._slots(bill), strict=True):
-            kind = self._kinds[part.lines.per]
-            values = self._draft(drafts, kind, slots, part)
-            now = values[LATEST] = at if at > values[LATEST] else values[LATEST]
-            for (_, place, since, rate, _), cost in zip(slots, part.costs, strict=True):
-                if cost:
-                    level = values[place] - rate * (now - values[since])
-                    values[place] = level + cost if level >= SPECK else cost
-                    values[since] = now
+        for part, slots in zip(bill.parts, self._places(bill.parts), strict=True):
+            self._draft(drafts, slots, part).add(slots, part.figures.rates, part.costs, at)
         return drafts
 
     def _handed_over(self, heirs: Sequence[Heir]) -> list[Draft]:
-        """Drafts in which each heir owes its shares, and whoever lives owes so much less. No row is charged by it: `latest` stays."""
+        """Drafts in which each heir owes its shares, and whoever lives owes so much less. No row is charged by it: `at` stays."""
         drafts: list[Draft] = []
-        known = [(heir, slots, self._kinds[heir.part.lines.per]) for heir, slots in zip(heirs, self._slots(Bill(tuple(h.part for h in heirs))), strict=True)]
-        owed = {share.source: kind.unpacked(kind.rows[share.source]) for heir, _, kind in known for share in heir.shares if share.source in kind.rows}
-        for heir, slots, kind in known:
+        known = list(zip(heirs, self._places([heir.part for heir in heirs]), strict=True))
+        sources = {share.source: slots.kind for heir, slots in known for share in heir.shares if share.source in slots.rows}
+        owed = {source: Draft(kind, source, kind.rows[source], fresh=False) for source, kind in sources.items()}
+        for heir, slots in known:
             for share in heir.shares:
-                if share.source not in owed:
+                before = owed.get(share.source)
+                if before is None:
                     continue
                 if share.lives:
-                    _scale(self._draft(drafts, kind, slots, structs.replace(heir.part, subject=share.source)), owed[share.source], slots, share.part)
-                _add(self._draft(drafts, kind, slots, heir.part), owed[share.source], slots, share.part)
+                    source = structs.replace(heir.part, subject=share.source)
+                    take_out(self._draft(drafts, slots, source), before, slots, heir.part, share.part)
+                put_on(self._draft(drafts, slots, heir.part), before, slots, heir.part, share.part)
         return drafts
-
-    def _slots(self, bill: Bill) -> list[Sequence[Slot]]:
-        """Where the levels of each part are. All are known before a row is unpacked, so that every draft has room for all."""
-        found: list[Sequence[Slot]] = []
-        for part in bill.parts:
-            lines = part.lines
-            kind = self._kinds[lines.per]
-            slots = kind.slots.get(lines) or kind.learn(lines)
-            found.append(slots if part.figures is lines.figures else _scaled(slots, part.figures, kind))
-        return found
 
     def _owed(self, bill: Bill, at: float) -> tuple[float, ...]:
         """The levels without the charges."""
         free = Bill(tuple(part.costing([0.0] * len(part.costs)) for part in bill.parts))
         return tuple(self._work(free, at)[1])
 
-    def _draft(self, drafts: list[Draft], kind: _Kind, slots: Sequence[Slot], part: Part) -> list[float]:
+    def _places(self, parts: Sequence[Part]) -> list[Slots]:
+        """Where the levels of each part are. All are known before a row is unpacked, so that every draft has room for all."""
+        found = []
+        for part in parts:
+            lines, figures = part.lines, part.figures
+            slots = self._slots.get(lines) or self._learn(lines)
+            if figures is not lines.figures and 0.0 < figures.scale < slots.kind.least:
+                slots.kind.least = figures.scale
+            found.append(slots)
+        return found
+
+    def _learn(self, lines: Lines) -> Slots:
+        if len(self._slots) > REMEMBERED:
+            self._slots.clear()
+        slots = self._slots[lines] = self._kinds[lines.per].learn(lines)
+        return slots
+
+    def _draft(self, drafts: list[Draft], slots: Slots, part: Part) -> Draft:
         """The draft of the part's row; one for each row, however the parts are mixed."""
-        subject, fresh = part.subject, False
+        kind, subject, fresh = slots.kind, part.subject, False
         row = kind.rows.get(subject)
         if row is None:
             fresh = self._size + len(drafts) < self._cap
             subject = subject if fresh else OVERFLOW
             row = kind.rows.get(OVERFLOW, b"")
-        if drafts:
-            for known, name, values, _, charged in drafts:
-                if name == subject and known is kind:
-                    if part.opened and not charged:
-                        _fill(values, slots, part.opened, part.filled)
-                    return values
-        values = list(kind.codec.unpack(row)) if len(row) == kind.width else kind.unpacked(row)
-        charged = values[LATEST] > 0.0 or subject is OVERFLOW
-        if part.opened and not charged:
-            _fill(values, slots, part.opened, part.filled)
-        drafts.append((kind, subject, values, fresh, charged))
-        return values
+        for known in drafts:
+            if known.subject == subject and known.kind is kind:
+                break
+        else:
+            known = Draft(kind, subject, row, fresh=fresh)
+            drafts.append(known)
+        if part.opened and not known.charged:
+            fill(known, slots, part)
+        return known
 
     def _keep(self, drafts: list[Draft]) -> None:
         """Make the drafts the rows."""
-        for kind, subject, values, fresh, _ in drafts:
-            kind.rows[subject] = kind.codec.pack(*values)
-            if fresh:
-                kind.hand.append(subject)
-                self._size += 1
-                self._opened += 1
-                self._due = -math.inf
+        for draft in drafts:
+            draft.kind.rows[draft.subject] = draft.packed()
+            if draft.fresh:
+                self._opens(draft.kind, draft.subject)
+
+    def _opens(self, kind: Kind, subject: str) -> None:
+        """A new subject has a row from now on."""
+        kind.hand.append(subject)
+        self._size += 1
+        self._opened += 1
+        if self._opened >= GATHERED or self._size >= self._cap:
+            self._due = -math.inf
 
     def _tend(self, at: float) -> None:
         """What is due: expired holds come back, and the clock hands move two rows for each that was opened."""
-        while self._expiries and self._expiries[0][0] <= at:
-            self._expire(*heappop(self._expiries))
+        if at >= self._lapse:
+            self._expire(at)
         if self._opened or self._size >= self._cap:
             steps, self._opened = SWEEP * max(1, self._opened), 0
             for kind in self._kinds.values():
@@ -308,45 +295,35 @@ class MemoryStore:
                 kind.sweep(at, steps)
                 self._size += len(kind.hand) - before
         # A full store looks for room at every call.
-        self._due = -math.inf if self._size >= self._cap else self._expiries[0][0] if self._expiries else math.inf
+        self._due = -math.inf if self._size >= self._cap else self._lapse
 
-    def _expire(self, until: float, hold: str) -> None:
-        """Give back what a reservation holds, as of the moment of its expiry, unless it was settled or made anew."""
-        known = self._holds.get(hold)
+    def _expire(self, at: float) -> None:
+        """Give back what expired reservations hold. Nearly all are settled long before: only what is left is put in the order of its expiry."""
+        for hold, (until, _) in self._young.items():
+            heappush(self._expiries, (until, hold))
+        self._old |= self._young
+        self._young = {}
+        while self._expiries and self._expiries[0][0] <= at:
+            self._give_back(*heappop(self._expiries))
+        if len(self._expiries) > STALE + 2 * len(self._old):
+            self._expiries = [(until, hold) for hold, (until, _) in self._old.items()]
+            heapify(self._expiries)
+        self._lapse = self._expiries[0][0] if self._expiries else math.inf
+
+    def _give_back(self, until: float, hold: str) -> None:
+        """As of the moment of its expiry, unless it was settled or made anew."""
+        known = self._old.get(hold)
         if known is not None and known[0] == until:
-            del self._holds[hold]
+            del self._old[hold]
             back = Bill(tuple(part.costing([-held for held in part.held]) for part in known[1].parts))
             self._keep(self._changed(back, until))
 
-    def _drop_stale(self) -> None:
-        """Forget the expiries of holds that were settled: they would fill the memory for as long as a hold may last."""
-        self._expiries = [(until, hold) for hold, (until, _) in self._holds.items()]
-        heapify(self._expiries)
 
-
-def _fill(values: list[float], slots: Sequence[Slot], opened: float, filled: float) -> None:
-    """A bucket that was never charged held `filled` of its burst when it was opened: no free burst, and forgetting a drained one loses nothing."""
-    for _, place, since, rate, burst in slots:
-        now = max(values[since], opened)
-        values[place], values[since] = max(drained(values[place], values[since], now, rate), drained(burst * filled, opened, now, rate)), now
-
-
-def _scale(values: list[float], before: Sequence[float], slots: Sequence[Slot], part: float) -> None:
-    """Take out `part` of what was owed before."""
-    for _, place, since, rate, _ in slots:
-        values[place] = max(0.0, values[place] - drained(part * before[place], before[since], values[since], rate))
-
-
-def _add(values: list[float], before: Sequence[float], slots: Sequence[Slot], part: float) -> None:
-    """Put `part` of what was owed before on top, as of the later of both."""
-    for _, place, since, rate, _ in slots:
-        now = max(values[since], before[since])
-        level = drained(values[place], values[since], now, rate) + drained(part * before[place], before[since], now, rate)
-        values[place], values[since] = level, now
-
-
-def _scaled(slots: Sequence[Slot], figures: Figures, kind: _Kind) -> list[Slot]:
-    """The slots at other figures than their lines' own."""
-    if 0.0 < figures.scale < kind.least:
-        kind.least = figures.scale
-    return [(line, place, since, figures.rates[line], figures.bursts[line]) for line, place, since, _, _ in slots]
+def _over(part: Part, levels: Sequence[float], first: int) -> list[Over]:
+    """The charges that go over their bursts; `first` is the place of the part's first one in its bill."""
+    found = []
+    for line, (level, rate, burst) in enumerate(zip(levels, part.figures.rates, part.figures.bursts, strict=True)):
+        if level - burst > SPECK:
+            fits = rate > 0.0 and part.costs[line] <= burst + SPECK
+            found.append((first + line, (level - burst) / rate if fits else math.inf))
+    return found

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -164,29 +165,35 @@ class Trace:
             self._stream.close()
 
     def __iter__(self) -> Iterator[Event]:
+        return chain.from_iterable(self._blocks())
+
+    def _blocks(self) -> Iterator[list[Event]]:
+        """The events, block by block: a generator that hands on each of them would cost as much as making it."""
         try:
             while (data := self._unpacked()) is not None:
                 try:
-                    block = _BLOCK.decode(data)
-                    yield from self._events(block)
+                    events = self._events(_BLOCK.decode(data))
                 except (msgspec.DecodeError, IndexError, RecursionError) as error:
                     raise TrafficError(f"{self.name}: the block before byte {self.position:,} holds no events: {error}") from None
+                yield events
         finally:
             self.close()
 
-    def _events(self, block: _Block) -> Iterator[Event]:
+    def _events(self, block: _Block) -> list[Event]:
         people, decode = block.people, _FINGERPRINT.decode if self.fingerprints else None
+        events: list[Event] = []
         for r in block.rows:
             if isinstance(r, _SeenRow):
                 fingerprint = BLANK if decode is None else decode(r.fingerprint)
                 facts = RequestFacts(
                     r.id, r.at, people[r.who], r.dialect, r.model, fingerprint, r.network, r.input_tokens, r.ask_tokens, r.asks, r.turns, r.passes, r.state
                 )  # fmt: skip
-                yield Seen(facts, r.action, r.cluster)
+                events.append(Seen(facts, r.action, r.cluster))
             elif isinstance(r, _DoneRow):
-                yield Done(r.id, r.at, r.account, Usage(r.input, r.output, r.reasoning, r.estimated), r.status, r.ending)
+                events.append(Done(r.id, r.at, r.account, Usage(r.input, r.output, r.reasoning, r.estimated), r.status, r.ending))
             else:
-                yield Cut(r.at, r.view) if isinstance(r, _CutRow) else Adopted(r.at, r.view)
+                events.append(Cut(r.at, r.view) if isinstance(r, _CutRow) else Adopted(r.at, r.view))
+        return events
 
     def _header(self) -> Header:
         try:
