@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from gateway_guard.dialects import DIALECTS
-from gateway_guard.dialects.body import decoded, parse
+from gateway_guard.dialects.body import Duplicates, decoded, parse
 from gateway_guard.errors import BodyTooLarge, RequestError, UnreadableBody
 from gateway_guard.facts import BLANK, Identity, RequestFacts
 from gateway_guard.fingerprint.take import Fingerprinter
@@ -32,7 +32,7 @@ PASS = b"x-gateway-guard-pass"
 Passes = Callable[[RequestError], bool]
 
 
-class Understood(msgspec.Struct, frozen=True):
+class Understood(msgspec.Struct, frozen=True, gc=False):
     """A body's reading, and the bytes that say exactly that to whoever reads them next."""
 
     reading: Reading
@@ -46,6 +46,7 @@ class Intake:
         self.marker = marker or Marker(pseudonyms.subkey("gg-provenance"))
         self.custody = Custody(policy.binding, Seals(pseudonyms.subkey("gg-state")))
         self.rules = policy.guard
+        self._duplicates: Duplicates = "rewrite" if policy.guard.unreadable == "pass" else "refuse"
         self.identifier = identifier
         self._pseudonyms = pseudonyms
         self._strangers = policy.identity.anonymous_plan
@@ -69,7 +70,7 @@ class Intake:
         coding = content_coding(headers)
         if coding:
             raw = decoded(raw, coding, self.rules.body_limit)
-        parsed = parse(raw, duplicates="rewrite" if self.rules.unreadable == "pass" else "refuse")
+        parsed = parse(raw, duplicates=self._duplicates)
         return Understood(dialect.read(parsed.body), parsed.raw)
 
     def stranger(self, client: str) -> Identity:
@@ -151,9 +152,8 @@ def by_size(raw: bytes) -> Reading:
 
 def content_coding(headers: Headers) -> str:
     """The request's content coding, empty for none; several headers or codings are joined and so refused later."""
-    found = b""
-    for name, value in headers:
-        if name == b"content-encoding":
-            found += b"," + value.strip()
-    coding = found[1:].lower()
+    found = [value.strip() for name, value in headers if name == b"content-encoding"]
+    if not found:
+        return ""
+    coding = b",".join(found).lower()
     return "" if coding in (b"", b"identity") else coding.decode("latin-1")

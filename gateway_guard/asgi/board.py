@@ -21,17 +21,17 @@ Bucket = tuple[int, float, float]
 
 
 class Frame(NamedTuple):
-    """What never changes as long as the same bucket is the tightest of each unit: the policies, a template of the states, the limit of each unit."""
+    """What never changes as long as the same bucket is the tightest of each unit: the policies, a template of the states, each unit's header of its limit."""
 
     policies: tuple[bytes, bytes]
-    states: bytes
-    limits: tuple[bytes, ...]
+    states: str
+    limits: tuple[tuple[bytes, bytes], ...]
 
 
 class Board:
     """The headers of one dialect for the lines of one kind of bill. `names` of all of them."""
 
-    __slots__ = ("_bill", "_families", "_frames", "_reset", "_units", "names")
+    __slots__ = ("_bill", "_families", "_frames", "_full", "_reset", "_units", "names")
 
     def __init__(self, dialect: Dialect, bill: Sequence[Lines]) -> None:
         self._bill = bill
@@ -42,7 +42,8 @@ class Board:
         for number, unit in enumerate(units):
             if unit in dialect.limit_names:
                 families.setdefault(dialect.limit_names[unit], []).append(number)
-        self._families = tuple((names, members[0], tuple(members[1:])) for names, members in families.items())
+        self._full = {unit: full for (full, _, _), members in families.items() for unit in members}
+        self._families = tuple((remaining, reset, members[0], tuple(members[1:])) for (_, remaining, reset), members in families.items())
         self._frames: dict[tuple[int, ...], Frame] = {}
         self.names = frozenset((*chain.from_iterable(families), *((POLICY, STATE) if units else ())))
 
@@ -55,8 +56,9 @@ class Board:
         for buckets in self._units:
             room, place, wait = INFINITE, 0, 0.0
             for there, burst, rate in buckets:
-                if burst - levels[there] < room:
-                    room, place, wait = burst - levels[there], there, levels[there] / rate
+                left = burst - levels[there]
+                if left < room:
+                    room, place, wait = left, there, levels[there] / rate
             left = room if room > 0.0 else 0.0
             places.append(place)
             rooms.append(left)
@@ -64,23 +66,24 @@ class Board:
             numbers += (floor(left), ceil(wait))
         if not places:
             return []
-        frame = self._frames.get(tuple(places)) or self._framed(tuple(places))
-        headers: Headers = [frame.policies, (STATE, frame.states % tuple(numbers))]
-        for (full, remaining, reset), first, others in self._families:
+        key = tuple(places)
+        frame = self._frames.get(key) or self._framed(key)
+        headers: Headers = [frame.policies, (STATE, (frame.states % tuple(numbers)).encode())]
+        for remaining, reset, first, others in self._families:
             unit = first
             for other in others:
                 if rooms[other] < rooms[unit] or (rooms[other] == rooms[unit] and waits[other] > waits[unit]):
                     unit = other
-            headers += ((full, frame.limits[unit]), (remaining, b"%d" % numbers[2 * unit]), (reset, self._reset(at, waits[unit])))
+            headers += (frame.limits[unit], (remaining, b"%d" % numbers[2 * unit]), (reset, self._reset(at, waits[unit])))
         return headers
 
     def _framed(self, places: tuple[int, ...]) -> Frame:
         quotas = [(quota, burst) for lines in self._bill for quota, burst in zip(lines.quotas, lines.figures.bursts, strict=True)]
         shown = [quotas[place] for place in places]
         items = [ratelimit.item(quota.name, burst, quota.window, quota.unit) for quota, burst in shown]
-        states = [name.replace(b"%", b"%%") + b";r=%d;t=%d" for _, name in items]
-        limits = tuple(figure(burst) for _, burst in shown)
-        frame = self._frames[places] = Frame((POLICY, b", ".join(policy for policy, _ in items)), b", ".join(states), limits)
+        states = [name.decode().replace("%", "%%") + ";r=%d;t=%d" for _, name in items]
+        limits = tuple((self._full.get(unit, b""), figure(burst)) for unit, (_, burst) in enumerate(shown))
+        frame = self._frames[places] = Frame((POLICY, b", ".join(policy for policy, _ in items)), ", ".join(states), limits)
         return frame
 
 

@@ -7,7 +7,6 @@ application sees the client leave just as it would without the guard. Nothing is
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Literal
 
 from starlette.types import Message, Receive
@@ -24,31 +23,34 @@ class HeldBody:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._messages: deque[Message] = deque()
+        # The first comes last, where it is taken from.
+        self._messages: list[Message] = []
         self.size = 0
         self.end: End = "complete"
 
     async def take(self, limit: int) -> None:
         """Take messages until the body is complete, longer than `limit` bytes, or the client has left."""
+        messages = self._messages
         while True:
             message = await self._receive()
-            self._messages.append(message)
+            messages.append(message)
             if message["type"] != "http.request":
                 self.end = "left"
-                return
+                break
             self.size += len(message.get("body", b""))
             if self.size > limit:
                 self.end = "too_large"
-                return
+                break
             if not message.get("more_body", False):
-                return
+                break
+        messages.reverse()
 
     def raw(self) -> bytes:
         """All bytes taken."""
         if len(self._messages) == 1:
             body: bytes = self._messages[0].get("body", b"")
             return body
-        return b"".join(m.get("body", b"") for m in self._messages if m["type"] == "http.request")
+        return b"".join(m.get("body", b"") for m in reversed(self._messages) if m["type"] == "http.request")
 
     def departure(self) -> Departure:
         """From now on whoever asks for the client's leaving is told of the same one."""
@@ -58,7 +60,7 @@ class HeldBody:
 
     def replace(self, body: bytes) -> None:
         """Hand on `body` instead of what came."""
-        self._messages = deque([{"type": "http.request", "body": body, "more_body": False}])
+        self._messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_live(self) -> Message:
         """The next message of the connection itself; with the body complete that is only ever the client leaving."""
@@ -66,4 +68,4 @@ class HeldBody:
 
     async def receive(self) -> Message:
         """The application's `receive`: what was taken, then the live rest."""
-        return self._messages.popleft() if self._messages else await self._receive()
+        return self._messages.pop() if self._messages else await self._receive()

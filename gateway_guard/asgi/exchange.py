@@ -118,7 +118,7 @@ class Exchange:
             self._reading = reading if engine.sink is not None else None
             self._strip()
             client = self._client = intake.identifier.client(self._telling, self._peer)
-            identity = await self._identify(engine.clock() if intake.identifier.waits else 0.0)
+            identity = await self._identify(engine.clock()) if intake.identifier.waits else self._known()
             passes = await met(engine, identity, self._pass) if engine.desk is not None else ()
         except RequestError as error:
             engine.unread(error)
@@ -169,14 +169,24 @@ class Exchange:
         self._scope = {**self._scope, "headers": [*kept, (b"content-length", str(len(raw)).encode())]}
 
     async def _identify(self, at: float) -> Identity:
-        engine = self._engine
         try:
-            return await engine.intake.identifier.identify(self._telling, self._peer, at)
+            return await self._engine.intake.identifier.identify(self._telling, self._peer, at)
         except RequestError as error:
-            if not engine.passes(error):
-                raise
-            engine.unread(error)
-            return engine.intake.stranger(self._client)
+            return self._stranger(error)
+
+    def _known(self) -> Identity:
+        """The identity where nothing has to be waited for."""
+        try:
+            return self._engine.intake.identifier.known(self._telling, self._peer)
+        except RequestError as error:
+            return self._stranger(error)
+
+    def _stranger(self, error: RequestError) -> Identity:
+        """Somebody who could not be identified, where the policy lets him go on."""
+        if not self._engine.passes(error):
+            raise error
+        self._engine.unread(error)
+        return self._engine.intake.stranger(self._client)
 
     async def _serve(self, app: ASGIApp, decision: Decision) -> None:
         ending: Ending = "raised"

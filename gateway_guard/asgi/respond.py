@@ -111,7 +111,7 @@ def start_with(message: Message, dialect: Dialect, decision: Decision, notice: b
     headers.append((DECISION, decision.id.encode()))
     if notice:
         headers.append((DEGRADED, notice))
-    return {**message, "headers": headers}, kind.decode("latin-1"), coding.decode("latin-1")
+    return {**message, "headers": headers}, kind.decode("latin-1"), coding.decode("latin-1") if coding else ""
 
 
 def _is_state(decision: Decision) -> bool:

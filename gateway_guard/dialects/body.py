@@ -32,7 +32,7 @@ GZIP = 31  # zlib's window bits for a gzip header and nothing else
 Duplicates = Literal["refuse", "rewrite"]
 
 
-class Parsed(msgspec.Struct, frozen=True):
+class Parsed(msgspec.Struct, frozen=True, gc=False):
     """`body` the JSON object; `raw` the bytes to forward, which every reader reads as `body`."""
 
     body: dict[str, Any]
@@ -41,10 +41,16 @@ class Parsed(msgspec.Struct, frozen=True):
 
 def parse(raw: bytes, *, duplicates: Duplicates = "refuse") -> Parsed:
     """The JSON object in `raw`. With `rewrite`, a body with duplicate keys is not refused: its `raw` becomes what was read (the last one wins)."""
-    body = _load(raw)
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _unreadable(raw, error) from None
     if type(body) is not dict:
         raise UnreadableBody(f"The request body must be a JSON object, but it is {_kind(body)}.")
-    written = _dump(body)
+    try:
+        written = orjson.dumps(body)
+    except orjson.JSONEncodeError:  # it reads 1,024 levels and writes 254
+        raise UnreadableBody("The request body is nested too deeply: at most 254 levels are read.") from None
     if written == raw:
         return Parsed(body, raw)
     if len(raw) <= COUNTED and raw.count(b":") == written.count(b":") and b"\\u003" not in raw:
@@ -97,20 +103,8 @@ def _member(raw: bytes, most: int) -> tuple[bytes, bytes]:
     return part, stream.unused_data
 
 
-def _load(raw: bytes) -> Any:
-    if not raw:
-        raise UnreadableBody("The request body is empty. Send a JSON object.")
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise UnreadableBody(f"The request body is not valid JSON: {error}.") from None
-
-
-def _dump(body: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:  # it reads 1,024 levels and writes 254
-        raise UnreadableBody("The request body is nested too deeply: at most 254 levels are read.") from None
+def _unreadable(raw: bytes, error: orjson.JSONDecodeError) -> UnreadableBody:
+    return UnreadableBody(f"The request body is not valid JSON: {error}." if raw else "The request body is empty. Send a JSON object.")
 
 
 class _DuplicateKey(Exception):

@@ -69,13 +69,16 @@ class Identifier:
         self.names = self._credentials.names | NAMES | (self._stated.names if self._stated is not None else frozenset())
         self.waits = tokens is not None or callable is not None
 
+    def known(self, headers: Headers, peer: str) -> Identity:
+        """Who asks in live traffic, where that is told without waiting. `peer` as in `identify`."""
+        found = self._named(headers, peer)
+        return found if isinstance(found, Identity) else self.identify_key(found)
+
     async def identify(self, headers: Headers, peer: str, at: float) -> Identity:
         """Who asks in live traffic. `peer` is the other end of the connection as the server saw it ("" for a unix socket), not yet walked."""
-        if self._stated is not None and self._addresses.trusts(peer) and (stated := self._stated.read(headers)) is not None:
-            return self._completed(stated)
-        secret = self._credentials.secret(headers)
-        if secret is None:
-            return self._anonymous(self._addresses.client(headers, peer))
+        secret = self._named(headers, peer)
+        if isinstance(secret, Identity):
+            return secret
         if self._tokens is not None and is_token(secret):
             return self._completed(await self._tokens.verify(secret, at))
         if self._callable is None:
@@ -132,6 +135,13 @@ class Identifier:
         """Fetch nothing any more."""
         if self._tokens is not None:
             await self._tokens.close()
+
+    def _named(self, headers: Headers, peer: str) -> Identity | str:
+        """Who a trusted proxy says it is, or the secret that the caller presents, or who is anonymous."""
+        if self._stated is not None and self._addresses.trusts(peer) and (stated := self._stated.read(headers)) is not None:
+            return self._completed(stated)
+        secret = self._credentials.secret(headers)
+        return self._anonymous(self._addresses.client(headers, peer)) if secret is None else secret
 
     def _at_hand(self, credential: str) -> Identity | None:
         return None if self.directory is None else self.directory.find(credential)

@@ -80,7 +80,8 @@ class Rulebook:
         self._pooled = self._tariff.pooled()
         self._caps = {rung.id: cap_of(rung) for rung in policy.ladder if rung.in_flight is not None}
         self.refused_states = _refused_states(policy)
-        self._plans = {"": policy.plans.get(policy.default_plan, Plan()), **policy.plans}
+        plans = {"": policy.plans.get(policy.default_plan, Plan()), **policy.plans}
+        self._trusts = {name: (plan.trust.start, plan.trust.over) if plan.trust is not None else (1.0, 1.0) for name, plan in plans.items()}
         self._exempt = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.accounts for ident in account_ids(name)}
         self._exempt_orgs = {ident: (e.id, _midnight_after(e.until)) for e in policy.exemptions for name in e.orgs for ident in org_ids(name)}
         self.exempting = bool(self._exempt or self._exempt_orgs)
@@ -208,13 +209,11 @@ class Rulebook:
         return Bill(tuple(parts))
 
     def _trust(self, identity: Identity, at: float, *, clean: bool) -> float:
-        plan = self._plans.get(identity.plan) or self._plans[""]
-        if plan.trust is None:
-            return 1.0
+        start, over = self._trusts.get(identity.plan) or self._trusts[""]
         if not clean:
-            return plan.trust.start
-        age = max(0.0, at - identity.created_at)
-        return min(1.0, plan.trust.start + (1.0 - plan.trust.start) * age / plan.trust.over)
+            return start
+        age = at - identity.created_at
+        return 1.0 if age >= over else start + (1.0 - start) * max(0.0, age) / over
 
     def _rung(self, total: float, evidence: Sequence[Evidence], held: Held | None, ladder: Sequence[Rung]) -> Rung | None:
         """The highest rung that the score reaches, the evidence may carry (beyond quotas, both columns and two independent families), and that is in force."""
