@@ -80,7 +80,7 @@ class Player:
 
     def advance(self, ts: float) -> float:
         """Let time pass until `ts`: settle what ended. Returns the time that it is then."""
-        now = self.now = max(self.now, ts)
+        now = self.now = ts if ts > self.now else self.now
         if now >= self._next_refresh:
             self._refreshed(now)
         if self._running and self._running[0][0] <= now:

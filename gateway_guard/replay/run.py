@@ -211,7 +211,7 @@ def _unanswered(response: Response) -> bool:
 
 
 def _outcome_of_event(done: Done, facts: RequestFacts, output: int, now: float) -> Outcome:
-    at = max(done.at, now)
+    at = done.at if done.at > now else now
     if done.ending == "refused":
         return Outcome(at, imputed(facts, output), imputed=True)
     unused = not 0 < done.status < 400 and done.usage == Usage()

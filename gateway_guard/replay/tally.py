@@ -152,12 +152,12 @@ class Tally:
             activity.flush(self.slots.number)
 
     def _see(self, at: float) -> None:
-        self.first = self.first or at
         self.last = at
         if at >= self._ends:
             self._turn(at)
 
     def _turn(self, at: float) -> None:
+        self.first = self.first or at
         self.settle()
         for _ in range(self.slots.turn(at)):
             pairs = zip(self.timeline[::2], self.timeline[1::2], strict=True)
@@ -195,7 +195,7 @@ class Tally:
             self.usage[_source(outcome)] += 1
             if usage is not None:
                 self.tokens.add(usage)
-        if decision.told and usage is not None and fate(decision) == "refused":
+        if usage is not None and decision.told and fate(decision) == "refused":
             self.unserved.add(usage)
 
     def _meet(self, identity: Identity, at: float) -> AccountTally:

@@ -25,7 +25,7 @@ from struct import Struct
 from msgspec import structs
 
 from gateway_guard.quota import SPECK, Bill, Charges, Heir, Lines, Part, Spend, billed, drained
-from gateway_guard.stores.rows import OVERFLOW, Draft, Kind, Slots, fill, put_on, take_out
+from gateway_guard.stores.rows import HEAD, OVERFLOW, Draft, Kind, Slots, fill, put_on, take_out
 
 SWEEP = 2
 # New subjects between two moves of the hand: it is not worth setting off for a single one.
@@ -40,8 +40,8 @@ Over = tuple[int, float]
 REMEMBERED = 1000
 # When a reservation expires, and its charges.
 Hold = tuple[float, Bill]
-# A row that is known whole, after its charges: what it is of, its subject, its forecast, its levels.
-Moved = tuple[Slots, str, float, list[float]]
+# A row that is known whole, after its charges: what it is of, its subject, and what is packed.
+Moved = tuple[Slots, str, list[float]]
 
 
 class MemoryStore:
@@ -73,7 +73,7 @@ class MemoryStore:
         if moved:
             if hold:
                 self.reserve(hold, until, bill)
-            return Spend(True, 0.0, -1, self._put(moved, at))
+            return Spend(True, 0.0, -1, self._put(moved))
         drafts, levels, over = self._work(bill, at)
         short, wait = -1, 0.0
         if over:
@@ -95,7 +95,7 @@ class MemoryStore:
             bill = Bill(tuple(part.costing([cost + held for cost, held in zip(part.costs, part.held, strict=True)]) for part in bill.parts))
         moved = self._moved(bill.parts, at, binding=False)
         if moved:
-            self._put(moved, at)
+            self._put(moved)
         else:
             self._keep(self._changed(bill, at))
 
@@ -155,41 +155,56 @@ class MemoryStore:
         """The rows with the charges added, when nothing is out of the ordinary: they hold these lines and no others, or are new, and (`binding`) all fits.
         Else nothing. That is nearly every call, and far less work than drafts are.
         """
+        if len(parts) == 1:
+            found = self._move(parts[0], at, 1, binding=binding)
+            return [] if found is None else [found]
         moved: list[Moved] = []
         for part in parts:
-            slots, figures, costs = self._slots.get(part.lines), part.figures, part.costs
-            if slots is None or figures.scale < slots.kind.least or (moved and slots.kind in [known[0].kind for known in moved]):
+            found = self._move(part, at, len(parts), binding=binding)
+            if found is None or found[0].kind in [known[0].kind for known in moved]:
                 return []
-            row = slots.rows.get(part.subject)
-            if row is not None and len(row) == slots.size:
-                forecast, then, *levels = slots.codec.unpack(row)
-                gone = at - then
-                if gone < 0.0 or (part.opened and not then):
-                    return []
-                for line, rate in enumerate(figures.rates):
-                    rest = levels[line] - rate * gone
-                    levels[line] = rest + costs[line] if rest >= SPECK else costs[line]
-            elif row is None and self._is_free(part, slots, len(parts)):
-                forecast, levels = 0.0, list(costs)
-            else:
-                return []
-            if binding and True in map(gt, levels, figures.bursts):
-                return []
-            moved.append((slots, part.subject, forecast, levels))
+            moved.append(found)
         return moved
 
-    def _is_free(self, part: Part, slots: Slots, beside: int) -> bool:
-        """Whether a new subject just gets a row of its own that begins empty."""
-        return not part.opened and slots.size > 0 and OVERFLOW not in slots.rows and self._size + beside <= self._cap
+    def _move(self, part: Part, at: float, beside: int, *, binding: bool) -> Moved | None:
+        slots = self._slots.get(part.lines)
+        figures = part.figures
+        if slots is None or figures.scale < slots.kind.least:
+            return None
+        row = slots.rows.get(part.subject)
+        if row is None or len(row) != slots.size:
+            return self._opening(part, slots, at, beside, binding=binding) if row is None else None
+        known = slots.codec.unpack(row)
+        gone = at - known[1]
+        if gone < 0.0 or (part.opened and not known[1]):
+            return None
+        numbers, place = [known[0], at], HEAD
+        # (With strict=True zip would cost as much as a line.)
+        for rate, burst, cost in zip(figures.rates, figures.bursts, part.costs):  # noqa: B905
+            rest = known[place] - rate * gone
+            level = rest + cost if rest >= SPECK else cost
+            if binding and level > burst:
+                return None
+            numbers.append(level)
+            place += 1
+        return slots, part.subject, numbers
 
-    def _put(self, moved: Sequence[Moved], at: float) -> tuple[float, ...]:
+    def _opening(self, part: Part, slots: Slots, at: float, beside: int, *, binding: bool) -> Moved | None:
+        """The row of a new subject that just gets one of its own that begins empty."""
+        if part.opened or not slots.size or OVERFLOW in slots.rows or self._size + beside > self._cap:
+            return None
+        if binding and True in map(gt, part.costs, part.figures.bursts):
+            return None
+        return slots, part.subject, [0.0, at, *part.costs]
+
+    def _put(self, moved: Sequence[Moved]) -> tuple[float, ...]:
         """Make them the rows. Returns all levels, in the order of the charges."""
         owed: tuple[float, ...] = ()
-        for slots, subject, forecast, levels in moved:
+        for slots, subject, numbers in moved:
             if subject not in slots.rows:
                 self._opens(slots.kind, subject)
-            slots.rows[subject] = slots.codec.pack(forecast, at, *levels)
-            owed += tuple(levels)
+            slots.rows[subject] = slots.codec.pack(*numbers)
+            owed += tuple(numbers[HEAD:])
         return owed
 
     def _work(self, bill: Bill, at: float) -> tuple[list[Draft], list[float], list[Over]]:
