@@ -8,7 +8,7 @@ import platform
 
 from rich.console import Console
 
-from tests.bench import challenges, events, memory, shared, table, transport
+from tests.bench import analyst, challenges, events, memory, shared, table, transport
 
 console = Console(highlight=False)
 machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
@@ -21,6 +21,10 @@ for (name, lanes), spent in transport.compare().items():
 console.print("\nReplay, a second of CPU (a log is read by a second process, whose start and work count in):")
 for name, speed in events.speeds().items():
     console.print(f"  {name:<36} {speed:>8,.0f}")
+console.print("\nThe analyst, ten requests an account, a fifth of all in campaigns (s of CPU):")
+for size in analyst.SIZES:
+    cost = analyst.costs(size)
+    console.print(f"  {size:>7,} accounts: the first conclusion {cost.first:.2f}, a refresh {cost.refresh:.2f}; {cost.clusters} clusters")
 console.print("\nChallenges, at the guard (µs of CPU) and at the caller (s of CPU, default effort):")
 for name, spent in challenges.costs().items():
     console.print(f"  {name:<36} {spent:>8,.0f}")
