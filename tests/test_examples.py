@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anthropic
-import msgspec
 import openai
 import pytest
 
 from examples.demo import __main__ as demo
 from examples.demo import ledger, model_server
-from examples.staging_replay import send_all
 from gateway_guard.trace.decisions import DecisionRow
-from gateway_guard.trace.exchanges import Exchange, ExchangeWriter
 from tests.served import served
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -75,17 +71,6 @@ def test_the_demo_server_streams_both_dialects(model: int) -> None:
         other.messages.stream(model="tiny-1", max_tokens=50, messages=[{"role": "user", "content": "hello"}]) as stream,
     ):
         assert stream.get_final_message().usage.output_tokens > 0
-
-
-def test_a_recording_is_sent_to_staging_in_its_rhythm(model: int, tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    with ExchangeWriter(log) as writer:
-        for number in range(3):
-            body = b'{"model": "tiny-1", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}'
-            path = ("/v1/chat/completions", "/v1/messages", "/v1/unknown")[number]
-            writer.write(Exchange(id=str(number), ts=1000.0 + number, path=path, headers=[("content-type", "application/json")], body=msgspec.Raw(body)))
-    counts = asyncio.run(send_all(str(log), f"http://127.0.0.1:{model}", "sk-staging", 100.0))
-    assert counts == {200: 2, 404: 1}
 
 
 def _row(ident: str, account: str, **changed: Any) -> DecisionRow:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway_guard.cli import live
 from gateway_guard.cli.state import StateFile, heed
-from gateway_guard.errors import GuardError, UsageError
+from gateway_guard.errors import GuardError, TrafficError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway_guard.policy.model import Mode, Policy
     from gateway_guard.replay.labels import Label
+    from gateway_guard.replay.live import Plan
     from gateway_guard.replay.report import Report
     from gateway_guard.replay.stage import Stage
     from gateway_guard.trace.events import Trace
@@ -44,18 +46,63 @@ def replay(
     enforce: Annotated[bool | None, typer.Option("--enforce/--shadow", help="Instead of the policy's own mode.", show_default=False)] = None,
     solved: Annotated[str, typer.Option(help="The share of accounts that meet every challenge. Of the others, those do whose recording shows it.")] = "0%",
     state: StateFile = None,
+    target: live.Target = "",
+    credentials: live.Keys = None,
+    speed: live.Speed = 1.0,
+    rate: live.Rate = 50.0,
+    in_flight: live.InFlight = 100,
+    max_requests: live.Most = 10_000,
+    timeout: live.Timeout = 60.0,
+    allow_host: live.Hosts = None,
+    any_host: live.AnyHost = False,
+    tolerate: live.Tolerate = "1%",
 ) -> None:
     """Replay recorded traffic against a policy: who would be touched, by what, and how full the quotas become.
 
-    Nothing is sent anywhere. Time is that of the log, so an hour is played in seconds and twice with the same result. Exit code: 0 done, 1 the log could
-    not be used, 2 called wrongly, 130 interrupted (what there was is kept, marked as partial).
+    Nothing is sent anywhere, unless --target names a staging deployment. Time is that of the log, so an hour is played in seconds and twice with the same
+    result. Exit code: 0 done, 1 the log could not be used, or answers of the target differ, 2 called wrongly, 130 interrupted (what there was is kept, marked
+    as partial).
     """
     reports = report or []
+    if target:
+        if decisions or trace or labels or any(not name.endswith(".json") for name in reports):
+            raise UsageError("--target: its report is JSON (--report NAME.json) and a page in the terminal; leave --decisions, --trace and --labels out")
+        wanted = live.Wanted(target, credentials, speed, rate, in_flight, max_requests, timeout, allow_host or [], any_host, _share(tolerate, "--tolerate"))
+        plan = live.planned(traffic, wanted)
+        stage = open_stage(traffic, policy, accounts, enforce=enforce, solved=_share(solved), speed=speed)
+        heed(stage.gate, state)
+        _send(stage, plan, reports, wanted.tolerate)
+        return
     check_places(traffic, decisions, *reports, trace)
     known = read_labels(labels)
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved), candidate=bool(decisions))
     heed(stage.gate, state)
     _play(stage, decisions, reports, trace, known)
+
+
+def _send(stage: Stage, plan: Plan, reports: list[str], tolerate: float) -> None:
+    """Send, and tell what came of it."""
+    from gateway_guard.cli.replay import INTERRUPTED, console, play  # noqa: PLC0415
+    from gateway_guard.replay.answers import encode  # noqa: PLC0415
+    from gateway_guard.replay.answers_page import page  # noqa: PLC0415
+    from gateway_guard.replay.live import Live  # noqa: PLC0415
+    from gateway_guard.trace.output import Output  # noqa: PLC0415
+
+    sending = Live(stage, plan)
+    with ExitStack() as stack:
+        files = [stack.enter_context(Output(name)) for name in reports]
+        ended, seconds = play(stage.source, sending.run)
+        if not sending.record.sent and not isinstance(ended, KeyboardInterrupt):
+            raise ended if isinstance(ended, GuardError) else TrafficError(sending.nothing())
+        found = sending.report(seconds)
+        for file in files:
+            file.write(encode(found))
+    console(err="-" in reports).print(page(found))
+    if isinstance(ended, GuardError):
+        raise ended
+    if ended is not None:
+        raise typer.Exit(INTERRUPTED)
+    live.judge(sending, found, tolerate)
 
 
 def register(app: typer.Typer) -> None:
@@ -74,6 +121,7 @@ def open_stage(
     solved: float = 0.0,
     change: Callable[[Policy], Policy] | None = None,
     candidate: bool = False,
+    speed: float = 1.0,
 ) -> Stage:
     """A replay, ready to run, under the key of this installation."""
     from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415 - help must not wait for all of this
@@ -82,7 +130,17 @@ def open_stage(
     mode: Mode | None = None if enforce is None else "enforce" if enforce else "shadow"
     key = load_key(os.environ, policy.with_name(".gateway-guard.key"))
     stage = set_up(
-        traffic, policy, key, accounts=accounts, mode=mode, fingerprints=fingerprints, analyst=analyst, solved=solved, change=change, candidate=candidate
+        traffic,
+        policy,
+        key,
+        accounts=accounts,
+        mode=mode,
+        fingerprints=fingerprints,
+        analyst=analyst,
+        solved=solved,
+        change=change,
+        candidate=candidate,
+        speed=speed,
     )
     tell(stage.notes)
     return stage
@@ -94,13 +152,13 @@ def tell(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def _share(text: str) -> float:
+def _share(text: str, option: str = "--solved") -> float:
     from gateway_guard.policy.units import share  # noqa: PLC0415
 
     try:
         return share(text)
     except ValueError as error:
-        raise UsageError(f"--solved {text}: {error}") from None
+        raise UsageError(f"{option} {text}: {error}") from None
 
 
 def check_places(traffic: str, *outputs: str) -> None:

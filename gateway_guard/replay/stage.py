@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import structs
 
 from gateway_guard.analysis.analyst import Analyst
 from gateway_guard.assembly import Parts, assemble, candidate_of
@@ -19,7 +21,7 @@ from gateway_guard.replay.report import PolicyUsed
 from gateway_guard.replay.run import Step, Terms, play_readings, play_trace, readings
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.trace.events import Trace, is_trace
-from gateway_guard.trace.exchanges import ExchangeLog
+from gateway_guard.trace.exchanges import Exchange, ExchangeLog
 from gateway_guard.worker import analyst_of, refresh
 
 NAMES = 100_000
@@ -52,22 +54,39 @@ def set_up(
     solved: float = 0.0,
     change: Callable[[Policy], Policy] | None = None,
     candidate: bool = False,
+    speed: float = 1.0,
 ) -> Stage:
     """Open the traffic (a file, or `-`) and assemble the guard. No date is given: exemptions count by the traffic's days, not by today.
 
     `fingerprints`: a trace is to be read with them even if there is no analyst, who alone looks at them. `analyst`: False plays without one.
     `solved`: the share of accounts that is taken to meet every challenge; of the others, those did that the recording shows ·
-    `change` the policy before it is played · `candidate`: the policy's candidate decides too.
+    `change` the policy before it is played · `candidate`: the policy's candidate decides too ·
+    `speed`: an exchange log's requests come so many times as fast.
     """
     parts = assemble(policy, key, today=None, directory=accounts, mode=mode, change=change)
     guard, told = _guard(parts, analyst=analyst, candidate=candidate), terms(parts.rules.policy, solved)
     if not is_trace(traffic):
         log = ExchangeLog(traffic)
         order = Order(traffic, str(policy), key, told, str(accounts or ""), mode)
-        found = read_aside(log, order) if change is None and worth(traffic) else readings(log, parts.intake, told)
+        aside = change is None and speed == 1.0 and worth(traffic)
+        found = read_aside(log, order) if aside else readings(hastened(log, speed), parts.intake, told)
         return _stage(log, play_readings(found, guard.player, told), parts, guard)
     trace = Trace(traffic, fingerprints=fingerprints or guard.analyst is not None)
     return _stage(trace, play_trace(trace, guard.player, told), parts, guard)
+
+
+def hastened(log: Iterable[Exchange], speed: float) -> Iterator[Exchange]:
+    """The same exchanges in less time: answers are quicker too, so that as many are under way."""
+    first: float | None = None
+    for exchange in log:
+        if speed == 1.0:
+            yield exchange
+            continue
+        first = exchange.ts if first is None else first
+        response = exchange.response
+        if response is not None and response.latency_ms is not None:
+            response = structs.replace(response, latency_ms=response.latency_ms / speed)
+        yield structs.replace(exchange, ts=round(first + (exchange.ts - first) / speed, 6), response=response)
 
 
 def set_up_pair(traffic: str, policies: tuple[Path, Path], key: bytes, *, accounts: Path | None = None, mode: Mode | None = None) -> tuple[Stage, Stage]:
