@@ -73,7 +73,8 @@ class MemoryStore:
         if moved:
             if hold:
                 self.reserve(hold, until, bill)
-            return Spend(True, 0.0, -1, self._put(moved))
+            self._put(moved)
+            return Spend(True, 0.0, -1, _owed(moved))
         drafts, levels, over = self._work(bill, at)
         short, wait = -1, 0.0
         if over:
@@ -93,7 +94,7 @@ class MemoryStore:
         # A hold that has expired was already given back: what it held must not be given back a second time.
         if hold and self._young.pop(hold, None) is None and self._old.pop(hold, None) is None:
             bill = Bill(tuple(part.costing([cost + held for cost, held in zip(part.costs, part.held, strict=True)]) for part in bill.parts))
-        moved = self._moved(bill.parts, at, binding=False)
+        moved = self._moved(bill.parts, at, False)
         if moved:
             self._put(moved)
         else:
@@ -151,29 +152,29 @@ class MemoryStore:
         draft.at = now if charged else 0.0
         self._keep([draft])
 
-    def _moved(self, parts: Sequence[Part], at: float, *, binding: bool = True) -> list[Moved]:
+    def _moved(self, parts: Sequence[Part], at: float, binding: bool = True) -> list[Moved]:
         """The rows with the charges added, when nothing is out of the ordinary: they hold these lines and no others, or are new, and (`binding`) all fits.
         Else nothing. That is nearly every call, and far less work than drafts are.
         """
         if len(parts) == 1:
-            found = self._move(parts[0], at, 1, binding=binding)
+            found = self._move(parts[0], at, 1, binding)
             return [] if found is None else [found]
         moved: list[Moved] = []
         for part in parts:
-            found = self._move(part, at, len(parts), binding=binding)
+            found = self._move(part, at, len(parts), binding)
             if found is None or found[0].kind in [known[0].kind for known in moved]:
                 return []
             moved.append(found)
         return moved
 
-    def _move(self, part: Part, at: float, beside: int, *, binding: bool) -> Moved | None:
+    def _move(self, part: Part, at: float, beside: int, binding: bool) -> Moved | None:
         slots = self._slots.get(part.lines)
         figures = part.figures
         if slots is None or figures.scale < slots.kind.least:
             return None
         row = slots.rows.get(part.subject)
         if row is None or len(row) != slots.size:
-            return self._opening(part, slots, at, beside, binding=binding) if row is None else None
+            return self._opening(part, slots, at, beside, binding) if row is None else None
         known = slots.codec.unpack(row)
         gone = at - known[1]
         if gone < 0.0 or (part.opened and not known[1]):
@@ -189,7 +190,7 @@ class MemoryStore:
             place += 1
         return slots, part.subject, numbers
 
-    def _opening(self, part: Part, slots: Slots, at: float, beside: int, *, binding: bool) -> Moved | None:
+    def _opening(self, part: Part, slots: Slots, at: float, beside: int, binding: bool) -> Moved | None:
         """The row of a new subject that just gets one of its own that begins empty."""
         if part.opened or not slots.size or OVERFLOW in slots.rows or self._size + beside > self._cap:
             return None
@@ -197,15 +198,12 @@ class MemoryStore:
             return None
         return slots, part.subject, [0.0, at, *part.costs]
 
-    def _put(self, moved: Sequence[Moved]) -> tuple[float, ...]:
-        """Make them the rows. Returns all levels, in the order of the charges."""
-        owed: tuple[float, ...] = ()
+    def _put(self, moved: Sequence[Moved]) -> None:
+        """Make them the rows."""
         for slots, subject, numbers in moved:
             if subject not in slots.rows:
                 self._opens(slots.kind, subject)
             slots.rows[subject] = slots.codec.pack(*numbers)
-            owed += tuple(numbers[HEAD:])
-        return owed
 
     def _work(self, bill: Bill, at: float) -> tuple[list[Draft], list[float], list[Over]]:
         """Add all charges to drafts of their rows. Returns the drafts, the levels, and what goes over its burst."""
@@ -332,6 +330,13 @@ class MemoryStore:
             del self._old[hold]
             back = Bill(tuple(part.costing([-held for held in part.held]) for part in known[1].parts))
             self._keep(self._changed(back, until))
+
+
+def _owed(moved: Sequence[Moved]) -> tuple[float, ...]:
+    """All levels, in the order of the charges."""
+    if len(moved) == 1:
+        return tuple(moved[0][2][HEAD:])
+    return tuple(level for _, _, numbers in moved for level in numbers[HEAD:])
 
 
 def _over(part: Part, levels: Sequence[float], first: int) -> list[Over]:
