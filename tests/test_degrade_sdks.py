@@ -264,7 +264,7 @@ def test_what_is_poorer_is_told(guarded: Guarded) -> None:
         raw = client.messages.with_raw_response.create(model="m", max_tokens=4000, thinking=THINKING, messages=ASKED)
     told = raw.headers.get("x-gateway-guard-degraded", "")
     assert ("reasoning" in told) == (guarded.profile not in {"short", *RUNGS})
-    assert ("pace=2000/s" in told) == (guarded.profile == "slowed")
+    assert "pace" not in told, "that holds for streams"
     assert guarded.profile in RUNGS or raw.headers["content-length"] == str(len(raw.http_response.content))
     if guarded.profile == "least":
         assert dict(guarded.server.scopes[-1]["headers"])[b"x-antidistillation"] == b"on"

@@ -19,11 +19,16 @@ from msgspec import structs
 from gateway_guard.replay.html import svg
 from gateway_guard.replay.html.render import render, share
 from gateway_guard.replay.report import Report
+from gateway_guard.replay.rungs import Borne, Exchanges, LadderCost, RungCost
 from tests import reports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "br"}
-SECTIONS = {"time", "truth", "clusters", "touched", "headroom", "cost", "notes"}
+SECTIONS = {"time", "truth", "clusters", "touched", "headroom", "cost", "rungs", "notes"}
+HONEST, MEANT = Exchanges(500, 9000, 9000, 1.0, 0.0, 0.0, 0.0, None), Exchanges(20, 4000, 100, 40.0, 1.25, 310.5, 0.0, None)
+TIMES = {"attempts": 40.0, "delay_s": None, "work_s": None, "step_ups": None, "money": None}
+PROVE = RungCost("prove", "challenge", Borne(20, 3000, 3000, 3000, 0.0, 70, 31050.0), Borne(1, 3, 3, 3, 0.0, 1, 12.0), 17)
+LADDER = LadderCost("the honest", "the others", [PROVE], HONEST, MEANT, TIMES)
 
 
 class Outline(HTMLParser):
@@ -54,7 +59,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return reports.report(tmp_path_factory.mktemp("report"))
+    return structs.replace(reports.report(tmp_path_factory.mktemp("report")), ladder=LADDER)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_every_part_is_there_and_every_link_leads_to_one(page: str) -> None:
     outline = Outline(page)
     assert outline.idents >= SECTIONS
     assert {link[1:] for link in outline.links} <= outline.idents
-    for part in ("acct_0", "c-ring", "org", "minute", "course", "same sentence", "c0ffee"):
+    for part in ("acct_0", "c-ring", "org", "minute", "course", "same sentence", "c0ffee", "31050 s", "310.5", "the others"):
         assert part in page
 
 

@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from gateway_guard.decision import Decision
 from gateway_guard.dialects.body import parse
-from gateway_guard.facts import RequestFacts
+from gateway_guard.facts import Asks, RequestFacts
 from gateway_guard.policy.profile import Profile
 from gateway_guard.provenance.marker import Marks
 from gateway_guard.rewrite.decoy import DECOYS
@@ -21,6 +21,7 @@ from gateway_guard.rewrite.seal import Sealer
 from gateway_guard.rewrite.shape import Step
 from gateway_guard.rewrite.steps import steps
 
+STREAM = int(Asks.STREAM)
 RawHeaders = list[tuple[bytes, bytes]]
 # Ways of answering that would go past what looks at the answer.
 PAST = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
@@ -64,7 +65,7 @@ def shape(  # noqa: PLR0917 - one call, on the request's way
     if profile is not None and profile.hint is not None:
         headers.append((profile.hint.header.encode(), profile.hint.value.encode()))
         changes.append("hint")
-    if decision.pace:
+    if decision.pace and facts.asks & STREAM:
         changes.append(f"pace={decision.pace:g}/s")
     if found_steps:
         headers.append((b"accept-encoding", b"identity"))

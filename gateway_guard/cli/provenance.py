@@ -137,10 +137,10 @@ def _page(found: Check) -> RenderableType:
     table.add_column("")
     for one in found.findings:
         figures = (str(one.habits), str(one.agreeing), f"{one.score:+.2f}", f"{one.p_habits:.2g}", str(one.named), f"{one.p:.2g}", f"{one.corrected:.2g}")
-        kinds = ", ".join(f"{kind} {part:+.1f}" for kind, part in one.kinds.items())
-        table.add_row(one.cluster, *figures, f"MARKED ({kinds})" if one.found else "", style="bold" if one.found else "")
+        table.add_row(one.cluster, *figures, "MARKED" if one.found else "", style="bold" if one.found else "")
     beside = f", less those of {found.baseline:,} outputs of a baseline" if found.baseline else "; without a baseline only strong marks show"
     head = Text(f"{found.outputs:,} outputs, {found.words:,} words{beside}; compared with {found.controls:,} keys that mark nobody.")
     verdict = sum(one.found for one in found.findings)
     said = Text(f"{verdict} of {len(found.findings)} clusters below {found.level:g}, corrected for their number (Holm).", style="bold")
-    return Group(head, "", table, "", said, "", *(Text(f"- {limit}", style="dim") for limit in found.limits))
+    parts = [f"{one.cluster}: " + ", ".join(f"{kind} {part:+.1f}" for kind, part in one.kinds.items()) for one in found.findings if one.found]
+    return Group(head, "", table, "", said, *map(Text, parts), "", *(Text(f"- {limit}", style="dim") for limit in found.limits))
