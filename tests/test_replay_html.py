@@ -93,9 +93,9 @@ def test_names_from_traffic_are_text(page: str) -> None:
 def test_what_is_not_known_is_left_out(tmp_path: Path, report: Report) -> None:
     plain = structs.replace(reports.session(tmp_path, labels=False).report(1.0), clusters=[], complete=False, stopped="interrupted")
     outline = Outline(render(plain).decode())
-    assert outline.idents & SECTIONS == SECTIONS - {"truth", "clusters"}
+    assert outline.idents & SECTIONS == SECTIONS - {"truth", "clusters", "rungs"}
     assert "Partial." in render(plain).decode()
-    old = structs.replace(report, timeline=None, headroom={}, touched=None, cost=None, labelled=None, clusters=[])
+    old = structs.replace(report, timeline=None, headroom={}, touched=None, cost=None, ladder=None, labelled=None, clusters=[])
     assert Outline(render(old).decode()).idents & SECTIONS == {"notes"}
 
 
