@@ -18,6 +18,7 @@ demo: $(VENV)/.demo
 
 test check: $(VENV)/.dev
 	@sh tests/browser.sh
+	@sh tests/java.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -43,6 +43,7 @@ UPSTAIRS = {
     "shared_worker",
     "makers",
     "tuning",
+    "batch",
 }
 
 

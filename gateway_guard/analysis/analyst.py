@@ -8,8 +8,6 @@ analyst.adopt(view)               what was concluded becomes the state that the 
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import numpy as np
 
 from gateway_guard.analysis import change, clusters, graph, report, rhythm, tests
@@ -18,7 +16,7 @@ from gateway_guard.analysis.journal import Journal, indices
 from gateway_guard.analysis.profile import blank, fold
 from gateway_guard.analysis.settings import Settings
 from gateway_guard.analysis.snapshot import Snapshot
-from gateway_guard.analysis.tokens import MOST_ACCOUNTS
+from gateway_guard.analysis.tokens import MOST_ACCOUNTS, named
 from gateway_guard.facts import Done, Event, Identity, Seen
 from gateway_guard.view import EMPTY, View
 
@@ -84,10 +82,9 @@ class Analyst:
         return number
 
     def _code(self, text: str) -> int:
-        """The same number for the same name everywhere: calibrations are carried from one process to another."""
         code = self._codes.get(text)
         if code is None:
-            code = int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1 if text else 0
+            code = named(text)
             if len(self._codes) < 4096:
                 self._codes[text] = code
         return code

@@ -8,6 +8,7 @@ million: they cost a little weight (a trait looks more common than it is), never
 from __future__ import annotations
 
 import enum
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ ACCOUNT_BITS = 22
 HASH_BITS = 37
 MOST_ACCOUNTS = 1 << ACCOUNT_BITS
 _ACCOUNT_MASK = np.uint64(MOST_ACCOUNTS - 1)
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Kind(enum.IntEnum):
@@ -120,7 +121,12 @@ CAPS[[Kind.SENTENCE, Kind.SKETCH, Kind.BLOB]] = (24, 24, 6)
 
 def tokens(kind: int | Indices, values: Numbers) -> Numbers:
     """The tokens of `values`; equal values of one kind are one token."""
-    return (np.asarray(kind, dtype=np.uint64) << np.uint64(HASH_BITS)) | ((values * _ODD) >> np.uint64(64 - HASH_BITS))
+    return (np.asarray(kind, dtype=np.uint64) << np.uint64(HASH_BITS)) | ((values * ODD) >> np.uint64(64 - HASH_BITS))
+
+
+def named(text: str) -> int:
+    """The number of a name (a model, a plan), 0 of none: the same everywhere, since calibrations are carried from one process to another."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1 if text else 0
 
 
 def kinds(token: Numbers) -> Indices:

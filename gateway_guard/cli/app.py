@@ -6,6 +6,7 @@ import typer
 
 from gateway_guard.cli import (
     acknowledge,
+    analyse,
     appeals,
     audit,
     calibrate,
@@ -48,6 +49,7 @@ tune.register(app)
 power.register(app)
 provenance.register(app)
 clusters.register(app)
+analyse.register(app)
 appeals.register(app)
 acknowledge.register(app)
 audit.register(app)

@@ -1,13 +1,16 @@
-"""`gateway-guard clusters`: the accounts that act as one, as a replay found them."""
+"""`gateway-guard clusters`: the accounts that act as one, as a replay or an analysis found them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway_guard.errors import UsageError
+
+if TYPE_CHECKING:
+    from gateway_guard.replay.clusters import Found
 
 
 def register(app: typer.Typer) -> None:
@@ -16,10 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def clusters(
-    report: Annotated[Path, typer.Argument(help="A report that `gateway-guard replay --report` wrote.", show_default=False)],
+    report: Annotated[Path, typer.Argument(help="A report of `gateway-guard replay`, or what `gateway-guard analyse` wrote.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
-    """List the clusters of a replay: how large, how sure, what their traffic looks like, and what speaks for it.
+    """List the clusters of a replay or an analysis: how large, how sure, what their traffic looks like, and what speaks for it.
 
     Coordination and harvest are told relative to what the calibration allows: above 0 on both is the ladder's business; a cluster below shares its quotas.
     """
@@ -27,17 +30,30 @@ def clusters(
 
     from gateway_guard.cli.replay import console  # noqa: PLC0415
     from gateway_guard.replay.clusters import table  # noqa: PLC0415
-    from gateway_guard.replay.report import Report  # noqa: PLC0415
 
-    try:
-        read = msgspec.json.decode(report.read_bytes(), type=Report)
-    except OSError as error:
-        raise UsageError(f"{report}: cannot be read ({error.strerror})") from None
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{report}: is not a report of `gateway-guard replay --report` ({error})") from None
+    found, calibrated = _read(report)
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(read.clusters), indent=2).decode())
-    elif read.clusters:
-        console(err=False).print(table(read.clusters, calibrated=bool(read.calibrated)))
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    elif found:
+        console(err=False).print(table(found, calibrated=bool(calibrated)))
     else:
         typer.echo("no accounts were found to act as one")
+
+
+def _read(path: Path) -> tuple[list[Found], str]:
+    """The clusters in a file, and the calibration that they were judged by."""
+    import msgspec  # noqa: PLC0415
+
+    from gateway_guard.batch import file  # noqa: PLC0415
+    from gateway_guard.replay.report import Report  # noqa: PLC0415
+
+    if file.is_analysis(path):
+        analysis = file.read(path)
+        return analysis.clusters, analysis.calibrated
+    try:
+        read = msgspec.json.decode(path.read_bytes(), type=Report)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: is not a report of `gateway-guard replay --report`, nor an analysis ({error})") from None
+    return read.clusters, read.calibrated

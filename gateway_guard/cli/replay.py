@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from gateway_guard.assembly import Parts
     from gateway_guard.policy.model import Mode, Policy
     from gateway_guard.replay.labels import Label
     from gateway_guard.replay.live import Plan
@@ -144,6 +145,14 @@ def open_stage(
     )
     tell(stage.notes)
     return stage
+
+
+def open_parts(policy: Path, accounts: Path | None) -> Parts:
+    """A guard's parts, under the key of this installation, for a history: exemptions count by its days."""
+    from gateway_guard.assembly import assemble  # noqa: PLC0415
+    from gateway_guard.identity.pseudonyms import load_key  # noqa: PLC0415
+
+    return assemble(policy, load_key(os.environ, policy.with_name(".gateway-guard.key")), today=None, directory=accounts)
 
 
 def tell(notes: Iterable[str]) -> None:

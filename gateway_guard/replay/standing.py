@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway_guard.errors import UsageError
+from gateway_guard.gate import Gate
 from gateway_guard.replay.clusters import Found, found, table, told
 from gateway_guard.replay.stage import Stage
 from gateway_guard.view import Standing
@@ -61,29 +64,50 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     clears: list[str] = []
 
 
+class Ground(NamedTuple):
+    """What a page is written from: a gate with the view at the end of `source` · `name` shows an account."""
+
+    gate: Gate
+    name: Callable[[str], str]
+    source: str
+
+
 def of_account(stage: Stage, name: str) -> Page:
     """Play the traffic to its end; where the account (by name or by hash) stands then."""
-    seen = _play(stage)
-    account = next((one for one in sorted(seen) if name in (one, stage.name(one))), None)
-    if account is None:
-        raise UsageError(f"{stage.source.name}: no account {name} has a request in it")
-    view = stage.gate.view
-    standing = view.standings.get(account)
-    if standing is None or standing.cluster not in view.clusters:
-        return Page(verdict=f"{stage.name(account)} is in no cluster: its own quotas are all that holds for it.", calibrated=view.calibrated)
-    cluster = next(one for one in found(view, stage.name, stage.gate.acknowledged) if one.id == standing.cluster)
-    return _page(stage, cluster, _account(stage, account, standing))
+    return account_page(_ground(stage), name, _play(stage), "has a request in it")
 
 
 def of_cluster(stage: Stage, ident: str) -> Page:
     """Play the traffic to its end; what the cluster is then."""
     _play(stage)
-    clusters = found(stage.gate.view, stage.name, stage.gate.acknowledged)
+    return cluster_page(_ground(stage), ident)
+
+
+def account_page(ground: Ground, name: str, known: Collection[str], known_by: str) -> Page:
+    """Where one of the `known` accounts stands; of any other it is told what those are `known_by`."""
+    account = next((one for one in sorted(known) if name in (one, ground.name(one))), None)
+    if account is None:
+        raise UsageError(f"{ground.source}: no account {name} {known_by}")
+    view = ground.gate.view
+    standing = view.standings.get(account)
+    if standing is None or standing.cluster not in view.clusters:
+        return Page(verdict=f"{ground.name(account)} is in no cluster: its own quotas are all that holds for it.", calibrated=view.calibrated)
+    cluster = next(one for one in found(view, ground.name, ground.gate.acknowledged) if one.id == standing.cluster)
+    return _page(ground, cluster, _account(ground, account, standing))
+
+
+def cluster_page(ground: Ground, ident: str) -> Page:
+    """What a cluster is."""
+    clusters = found(ground.gate.view, ground.name, ground.gate.acknowledged)
     cluster = next((one for one in clusters if one.id == ident), None)
     if cluster is None:
         known = ", ".join(one.id for one in clusters[:8]) or "none"
-        raise UsageError(f"{stage.source.name}: there is no cluster {ident} at its end; there are: {known}")
-    return _page(stage, cluster, None)
+        raise UsageError(f"{ground.source}: there is no cluster {ident} at its end; there are: {known}")
+    return _page(ground, cluster, None)
+
+
+def _ground(stage: Stage) -> Ground:
+    return Ground(stage.gate, stage.name, stage.source.name)
 
 
 def _play(stage: Stage) -> set[str]:
@@ -97,16 +121,16 @@ def _play(stage: Stage) -> set[str]:
     return seen
 
 
-def _account(stage: Stage, account: str, standing: Standing) -> Account:
-    view, rules = stage.gate.view, stage.gate.rules
-    known = [told(one) for one in stage.gate.acknowledged.given("account", account, view.at)]
+def _account(ground: Ground, account: str, standing: Standing) -> Account:
+    view, rules = ground.gate.view, ground.gate.rules
+    known = [told(one) for one in ground.gate.acknowledged.given("account", account, view.at)]
     actions = [Term(rung.id, rung.do, rung.mode, begin, end if end < math.inf else None) for rung, begin, end in rules.terms(standing, view)]
     columns = round(standing.coordination, 2), round(standing.harvest, 2)
-    return Account(stage.name(account), standing.joined, *columns, list(standing.families), standing.seen, actions, known)
+    return Account(ground.name(account), standing.joined, *columns, list(standing.families), standing.seen, actions, known)
 
 
-def _page(stage: Stage, cluster: Found, account: Account | None) -> Page:
-    calibrated = stage.gate.view.calibrated
+def _page(ground: Ground, cluster: Found, account: Account | None) -> Page:
+    calibrated = ground.gate.view.calibrated
     who = f"{account.account} acts as one with {cluster.size - 1:,} others" if account else f"{cluster.id}: {cluster.size:,} accounts that act as one"
     if not calibrated:
         effect = "recorded only, for want of a calibration"
@@ -114,7 +138,7 @@ def _page(stage: Stage, cluster: Found, account: Account | None) -> Page:
         effect = "they share one quota, and the ladder applies: beyond the calibrated point on both columns"
     else:
         effect = f"they share the quotas of {cluster.share:g} of them, and nothing else happens"
-    quotas = list(stage.gate.rules.policy.clusters.share)
+    quotas = list(ground.gate.rules.policy.clusters.share)
     return Page(verdict=f"{who}; {effect}.", calibrated=calibrated, account=account, cluster=cluster, quotas=quotas, clears=list(CLEARS))
 
 
