@@ -23,6 +23,8 @@ for _kind in Kind:
 # Families in which several tokens of one slot add up.
 _ADDS_UP: Indices = np.unique(_FAMILY_OF_SLOT[STRONGEST > 1])
 _FORGIVEN = 0.05
+# Where the second family is not plain by itself, a third of the doubt is left to the whole.
+_FAINT = np.log(3.0)
 _LOOKS = 2
 # Evidence is compared in steps of an eighth of a nat.
 _STEPS, _STEPS_A_NAT = 128, 8.0
@@ -103,6 +105,7 @@ class Weighing:
         share = size[cluster]
         doubt = self.rules.doubt
         odds = np.log(np.maximum(self.graph.n - share, 1) / np.maximum(share, 1)) + np.log((1 - doubt) / doubt)
+        odds += np.where(independent(table) < self.rules.families, _FAINT, 0.0)
         enough = (total >= odds) & (independent(table, BESIDE) >= self.rules.families)
         return account[enough], cluster[enough], total[enough]
 
