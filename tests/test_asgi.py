@@ -396,6 +396,25 @@ async def test_sighup_reloads_what_looks_unchanged(tmp_path: Path) -> None:
     assert mounted.engine._reloading is None, "once for each signal"
 
 
+async def test_a_policy_that_changes_while_a_body_comes_strips_its_own_headers(tmp_path: Path) -> None:
+    """Whoever begins a request before a reload cannot state an identity after it."""
+    server = ModelServer()
+    mounted = guard(server, tmp_path)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = guard(server, folder, "identity: {header: {account: x-account}, trusted_proxies: [10.0.0.0/8]}\n")
+
+    async def reloading(scope: Scope, receive: Receive, send: Send) -> None:
+        async def taken() -> Message:
+            mounted.engine.intake = other.engine.intake
+            return await receive()
+
+        await mounted(scope, taken, send)
+
+    assert (await call(reloading, headers=[*BEARER, (b"x-account", b"acme")]).run()).status == 200
+    assert b"x-account" not in dict(server.scopes[0]["headers"])
+
+
 async def reloaded(mounted: GatewayGuard, path: Path, stamp: int) -> None:
     os.utime(path, (stamp, stamp))
     engine = mounted.engine

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from gateway_guard.quota import Charge, Quota, Spend
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway_guard.quota import Charge, Quota, Spend, drained
 from gateway_guard.stores.memory import MemoryStore
 
 MINUTE = Quota("minute", rate=1.0, burst=10.0)
@@ -72,3 +76,17 @@ def test_a_drained_row_that_is_being_spent_from_is_not_dropped() -> None:
         at = 100.0 * (i + 1)
         assert spend(store, Charge(f"org{i}", other, 1.0), Charge("a", MINUTE, 10.0), at=at).ok
         assert level(store, Charge("a", MINUTE, 0.0), at) == 10.0
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(0, 2), min_size=1), st.floats(-3.0, 9.0), st.floats(0.0, 20.0))))
+def test_levels_are_what_each_bucket_alone_would_owe(steps: list[tuple[set[int], float, float]]) -> None:
+    """However the quotas that apply change from request to request, so that the levels of one row are of different ages."""
+    store, quotas = MemoryStore(), (MINUTE, DAY, HELD)
+    owed, since, at = [0.0] * 3, [0.0] * 3, 0.0
+    for chosen, cost, gap in steps:
+        at += gap
+        adjust(store, *(Charge("a", quotas[i], cost) for i in sorted(chosen)), at=at)
+        for i in chosen:
+            owed[i], since[i] = max(0.0, drained(owed[i], since[i], at, quotas[i].rate) + cost), at
+    expected = [drained(level, then, at + 1.0, quota.rate) for level, then, quota in zip(owed, since, quotas, strict=True)]
+    assert [level(store, Charge("a", quota, 0.0), at + 1.0) for quota in quotas] == pytest.approx(expected, abs=1e-6)

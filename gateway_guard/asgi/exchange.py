@@ -23,7 +23,7 @@ from gateway_guard.asgi.shaping import shape, with_headers
 from gateway_guard.decision import Action, Decision
 from gateway_guard.errors import BodyTooLarge, RequestError, StoreError, Unavailable
 from gateway_guard.facts import Asks, Done, Ending, Identity, RequestFacts, Seen, Usage
-from gateway_guard.intake import PASS, by_size
+from gateway_guard.intake import PASS, Intake, by_size
 from gateway_guard.ports import Dialect, Meter
 from gateway_guard.reading import Reading
 from gateway_guard.rewrite.returned import bears_seal
@@ -63,9 +63,7 @@ class Exchange:
         self._send = send
         self._dialect = dialect
         self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
-        # What is looked at several times is few of them.
-        telling = engine.intake.telling
-        self._telling = [pair for pair in self._headers if pair[0] in telling]
+        self._telling = _telling(self._headers, engine.intake)
         self._body = HeldBody(receive)
         self._id = new_id()
         peer = scope.get("client")
@@ -113,6 +111,10 @@ class Exchange:
             await body.take(limit)
         if body.end == "left":
             return False
+        if engine.intake is not intake:
+            # Reloaded while the body came: other headers may count now, and other ones must not go on.
+            intake = engine.intake
+            self._telling = _telling(self._headers, intake)
         try:
             reading = self._understand()
             self._reading = reading if engine.sink is not None else None
@@ -327,6 +329,12 @@ class Exchange:
         headers = self._engine.intake.identifier.hide(self._headers, self._peer, facts.identity)
         how = (self._status, self._first, usage, None, ending, held, facts.passes)
         self._engine.ended(Recording(self._ticket, facts.id, facts.at, at, self._client, "POST", path, headers, self._raw, facts.identity, *how))
+
+
+def _telling(headers: list[tuple[bytes, bytes]], intake: Intake) -> list[tuple[bytes, bytes]]:
+    """The few headers that are looked at, again and again."""
+    names = intake.telling
+    return [pair for pair in headers if pair[0] in names]
 
 
 def _declared_length(headers: list[tuple[bytes, bytes]]) -> int:
