@@ -8,6 +8,7 @@ import msgspec
 
 from gateway_guard.errors import GuardError
 from gateway_guard.replay.differences import HARM, TREATMENTS, Differences, Direction
+from gateway_guard.replay.garbage import seldom_collected
 from gateway_guard.replay.labels import Label
 from gateway_guard.replay.report import Report, encoded
 from gateway_guard.replay.run import Ended, Played, Step
@@ -49,12 +50,13 @@ class Contest:
         """Play both to their end."""
         steps = [_played(stage.steps, side) for stage, side in zip(self._stages, self.sides, strict=True)]
         try:
-            for number, (one, two) in enumerate(zip(*steps, strict=True)):
-                self._pair(one, two)
-                if not number % EVERY:
-                    for side in self.sides:
-                        side.look()
-                    tick()
+            with seldom_collected():
+                for number, (one, two) in enumerate(zip(*steps, strict=True)):
+                    self._pair(one, two)
+                    if not number % EVERY:
+                        for side in self.sides:
+                            side.look()
+                        tick()
         except KeyboardInterrupt:
             self._stop("interrupted")
             raise

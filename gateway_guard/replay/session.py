@@ -14,6 +14,7 @@ from gateway_guard.errors import GuardError
 from gateway_guard.replay import clusters
 from gateway_guard.replay import report as reports
 from gateway_guard.replay.clusters import Found
+from gateway_guard.replay.garbage import seldom_collected
 from gateway_guard.replay.headroom import headroom_of
 from gateway_guard.replay.labels import Label, judged
 from gateway_guard.replay.portrait import Watch, portrait
@@ -60,6 +61,7 @@ class Session:
         try:
             with ExitStack() as stack:
                 takers = self._takers(outputs, stack, files)
+                stack.enter_context(seldom_collected())
                 for number, step in enumerate(self._stage.steps):
                     for take in takers:
                         take(step)
