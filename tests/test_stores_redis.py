@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,7 +26,8 @@ MINUTE = Quota("minute", rate=1.0, burst=10.0)
 STILL = Quota("still", rate=1e-6, burst=10.0)
 POOLED = Quota("still", rate=1e-6, burst=10.0, per="cluster")
 RUNNING = Quota("running", rate=0.0, burst=2.0, unit="in_flight")
-TIMEOUT = 0.2
+# Longer than a connection takes on the busiest machine.
+TIMEOUT = 1.0
 
 
 @pytest.fixture(params=BINARIES)
@@ -46,10 +47,11 @@ async def worker(server: Server, name: str = "w1", terms: Terms | None = None, *
         await store.close()
 
 
-async def rows(server: Server) -> dict[bytes, dict[bytes, bytes]]:
-    """All debts on the server."""
+async def rows(server: Server) -> dict[bytes, object]:
+    """All debts on the server, and all holds."""
     async with Redis.from_url(server.url) as client:
-        return {key: await client.hgetall(key) for key in await client.keys("*") if b"journal" not in key and b"inherited" not in key}  # type: ignore[misc]
+        keys = [key for key in await client.keys("*") if isinstance(key, bytes) and b"journal" not in key and b"inherited" not in key]
+        return {key: await client.hgetall(key) if b":held" in key else await client.get(key) for key in keys}
 
 
 async def admitted(store: SharedStore, charge: Charge, tries: int) -> int:
@@ -86,23 +88,22 @@ async def test_a_settled_row_holds_no_reservation(server: Server) -> None:
         at = time.time()
         charges = [Charge("a", MINUTE, 1.0), Charge("a", RUNNING, 1.0, held=1.0)]
         await store.spend(charges, at, hold="r", until=at + 60.0)
-        assert b":r" in (await rows(server))[b"t:{a}:account"]
+        assert list((await rows(server))[b"t:{a}:account:held"]) == [b"r"]  # type: ignore[call-overload]
         await store.adjust([Charge("a", RUNNING, -1.0, held=1.0)], at, hold="r")
         await store.link.drain()
-        assert set((await rows(server))[b"t:{a}:account"]) == {b":", b"minute"}
+        assert list(await rows(server)) == [b"t:{a}:account"]
 
 
 async def test_a_batch_that_is_sent_twice_counts_once(server: Server) -> None:
     """The answer got lost after the server had carried the batch out."""
     async with worker(server, terms=Terms(lease=1.0)) as store:
-        wire, call = store.link.wire, store.link.wire.call
+        wire, send = store.link.wire, store.link.wire.send
 
-        async def lost(keys: list[str], payload: bytes) -> bytes:
-            await call(keys, payload)
-            wire.call = call  # type: ignore[method-assign]
-            raise ConnectionError("cut off")
+        def lost(keys: Sequence[str], payload: bytes, done: Callable[[object], None]) -> None:
+            wire.send = send  # type: ignore[method-assign]
+            send(keys, payload, lambda reply: done(ConnectionError("cut off")))
 
-        wire.call = lost  # type: ignore[method-assign, assignment]
+        wire.send = lost  # type: ignore[method-assign]
         assert (await store.spend([Charge("a", STILL, 3.0)], time.time())).ok
         await store.link.drain()
         assert store.link.is_down

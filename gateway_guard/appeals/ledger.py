@@ -191,6 +191,9 @@ class Ledger:
             return 0
         with self._transaction():
             acts = [Act(*row) for row in self._db.execute("SELECT number, at, kind, body FROM acts WHERE written = 0 ORDER BY number")]
+            if not acts:
+                # Another process has taken them meanwhile.
+                return 0
             take(acts)
             self._db.execute("UPDATE acts SET written = 1 WHERE written = 0")
         return len(acts)

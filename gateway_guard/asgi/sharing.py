@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LEAST_LEAD, LEAD = 0.5, 10.0
 # Slots of a Redis Cluster that debts are spread over: no more nodes than these share the work.
 SHELVES = 32
+# Seconds after which a call to a node of a cluster is given up at the latest.
+HANGS = 5.0
 SECURE = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -127,7 +129,9 @@ def _client(rules: StoreRules, how: dict[str, Any]) -> Redis:
     how = how | {"retry": Retry(NoBackoff(), 1)}
     if rules.sentinel is not None:
         hosts = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in rules.sentinel.hosts]
-        sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": rules.timeout}, **how)  # type: ignore[no-untyped-call]
+        # Sentinels have users of their own, and the servers' certificates.
+        encrypted = {"ssl": True} | {option: value for option, value in how.items() if option.startswith("ssl_")} if rules.tls is not None else {}
+        sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": rules.timeout} | encrypted, **how | encrypted)  # type: ignore[no-untyped-call]
         found: Redis = sentinel.master_for(rules.sentinel.master)
         return found
     return Redis.from_url(_address(rules), **how)
@@ -136,7 +140,8 @@ def _client(rules: StoreRules, how: dict[str, Any]) -> Redis:
 def _cluster(rules: StoreRules, how: dict[str, Any]) -> RedisCluster:
     from redis.asyncio import RedisCluster  # noqa: PLC0415
 
-    return RedisCluster.from_url(_address(rules), **how)
+    # A node that hangs keeps none of the calls that nobody waits for any more.
+    return RedisCluster.from_url(_address(rules), socket_timeout=max(HANGS, 2 * rules.timeout), **how)
 
 
 def _address(rules: StoreRules) -> str:

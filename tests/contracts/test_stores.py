@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from redis import Redis as Client
 from redis.asyncio import Redis, RedisCluster
 
 from gateway_guard.ports import Store
@@ -21,7 +20,8 @@ from gateway_guard.quota import Charge, Heir, Per, Quota, Share, Spend, billed
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis import Link, Naming, SharedStore, Shelves, Terms
 from gateway_guard.stores.redis.wire import ClusterWire, RedisWire
-from tests.servers import BINARIES, free_port, running
+from tests.cluster import cluster
+from tests.servers import BINARIES, running
 
 MINUTE = Quota("minute", rate=1.0, burst=10.0)
 DAY = Quota("day", rate=0.01, burst=100.0, unit="tokens")
@@ -71,14 +71,9 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def in_cluster(lease: float, folder: Path) -> Iterator[Make]:
-    """A cluster of one node, which refuses a script whose keys lie in several slots as any other does."""
-    port = free_port()
-    with running("valkey 9.1", folder, "--port", str(port), "--cluster-enabled", "yes") as server:
-        with Client(unix_socket_path=str(server.path)) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-                pass
-        wire = ClusterWire(lambda: RedisCluster(host="127.0.0.1", port=port), "the cluster")
+    """A cluster of three nodes."""
+    with cluster(folder) as nodes:
+        wire = ClusterWire(lambda: RedisCluster(host="127.0.0.1", port=nodes[0].port), "the cluster")
         numbers = count()
 
         def fresh() -> Store:

@@ -28,7 +28,7 @@ def folded(operations: Sequence[Operation], holds: set[str]) -> list[Operation]:
             first, known = sums.get(key) or (part, [0.0] * len(part.costs))
             sums[key] = first, [a + cost + sign * held for a, cost, held in zip(known, part.costs, part.held, strict=True)]
     at = max((operation.at for operation in operations), default=0.0)
-    return kept + [Operation(Verb.ADJUST, Bill((_bare(part, costs),)), at) for part, costs in sums.values()]
+    return kept + [Operation(Verb.ADJUST, Bill((_bare(part, costs),)), at, counted=True) for part, costs in sums.values()]
 
 
 def _bare(part: Part, costs: Sequence[float]) -> Part:

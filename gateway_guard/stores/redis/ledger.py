@@ -33,6 +33,8 @@ DIGEST = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 # These come as keyed hashes.
 HASHED = frozenset({"account", "org", "network", "cluster"})
 CLUSTERS = crc32(b"clusters")
+# What the key of a row's holds ends with.
+HOLDS = ":held"
 # The script's "never".
 NEVER = 1e300
 _packed = msgspec.msgpack.Encoder().encode
@@ -47,26 +49,6 @@ class Verb(enum.IntEnum):
     INHERIT = 4
 
 
-class Operation:
-    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it. `owed`: whoever posted it counts it until it is carried out.
-
-    `shares`: who inherits, for `Verb.INHERIT`; `until` is then the version.
-    """
-
-    __slots__ = ("answer", "at", "bill", "hold", "owed", "patience", "shares", "until", "verb")
-
-    def __init__(self, verb: Verb, bill: Bill, at: float, until: float = 0.0, hold: str = "", patience: float = 0.0) -> None:  # noqa: PLR0917 - made for each request
-        self.verb = verb
-        self.bill = bill
-        self.at = at
-        self.until = until
-        self.hold = hold
-        self.patience = patience
-        self.answer: asyncio.Future[Answer] | None = None
-        self.owed = True
-        self.shares: Sequence[Inherited] = ()
-
-
 class Inherited(NamedTuple):
     """`share` of what the bill's part number `source` owes goes to its part number `heir`; `lives`: it is off the source then."""
 
@@ -74,6 +56,23 @@ class Inherited(NamedTuple):
     source: int
     share: float
     lives: bool
+
+
+class Operation(msgspec.Struct):
+    """One thing to do. `patience` inf: charge in any case. `answer`: somebody waits for it. `owed`: whoever posted it counts it until it is carried out;
+    `counted`: he has begun to.
+    """
+
+    verb: Verb
+    bill: Bill
+    at: float
+    until: float = 0.0
+    hold: str = ""
+    patience: float = 0.0
+    answer: asyncio.Future[Answer] | None = None
+    owed: bool = True
+    counted: bool = False
+    shares: Sequence[Inherited] = ()
 
 
 def inheritance(heirs: Sequence[Heir], at: float, version: int) -> Operation:
@@ -86,9 +85,7 @@ def inheritance(heirs: Sequence[Heir], at: float, version: int) -> Operation:
         for share in heir.shares:
             shares.append(Inherited(place, len(parts), share.part, share.lives))
             parts.append(structs.replace(heir.part, subject=share.source))
-    operation = Operation(Verb.INHERIT, Bill(tuple(parts)), at, float(version))
-    operation.shares = shares
-    return operation
+    return Operation(Verb.INHERIT, Bill(tuple(parts)), at, float(version), shares=shares)
 
 
 class Answer(NamedTuple):
@@ -147,29 +144,37 @@ class Naming(NamedTuple):
 
 
 class Batch:
-    """Operations as the script takes them."""
+    """Operations as the script takes them. What many bills have in common, names and figures of quotas, is said once as a *tariff*."""
 
     def __init__(self, naming: Naming, operations: Sequence[Operation], *, number: int, live: bool, journal: str) -> None:
         self.operations = operations
         self.number = number
         self._rows: dict[str, int] = {}
+        self._tariffs: dict[tuple[Lines, int], int] = {}
+        self._said: list[tuple[str, Sequence[float], Sequence[float]]] = []
         self._naming = naming
-        asked = [(o.verb, o.at, o.until, o.hold, o.patience, [self._part(part) for part in o.bill.parts], *self._moved(o)) for o in operations]
-        self.payload = _packed((number, live, asked))
-        self.keys = [journal, *self._rows]
-
-    def _moved(self, operation: Operation) -> tuple[object, ...]:
-        """Who inherits, as numbers of rows and of keys."""
-        if operation.verb is not Verb.INHERIT:
-            return ()
-        return [(heir + 1, source + 1, share, lives) for heir, source, share, lives in operation.shares], self._key(self._naming.inherited())
-
-    def _key(self, key: str) -> int:
-        return self._rows.setdefault(key, len(self._rows) + 1)
+        asked = [(o.verb, o.at, o.until, o.hold, o.patience, [self._part(part) for part in o.bill.parts], *_moved(o)) for o in operations]
+        self.payload = _packed((number, live, self._said, asked))
+        self.keys = [journal]
+        for row in self._rows:
+            self.keys += (row, row + HOLDS)
+        if any(o.verb is Verb.INHERIT for o in operations):
+            self.keys.append(naming.inherited())
 
     def _part(self, part: Part) -> tuple[object, ...]:
-        row = self._key(self._naming.row(part))
-        return (row, names(part.lines), part.figures.rates, part.figures.bursts, part.costs, part.held, part.opened, part.filled)
+        row = self._rows.setdefault(self._naming.row(part), len(self._rows) + 1)
+        # The bill keeps its figures alive, so that no other object can have their number meanwhile.
+        key = (part.lines, id(part.figures))
+        tariff = self._tariffs.get(key)
+        if tariff is None:
+            self._said.append((",".join(names(part.lines)), part.figures.rates, part.figures.bursts))
+            tariff = self._tariffs[key] = len(self._said)
+        return (row, tariff, part.costs, part.held, part.opened, part.filled)
+
+
+def _moved(operation: Operation) -> tuple[object, ...]:
+    """Who inherits, as numbers of parts."""
+    return ([(heir + 1, source + 1, share, lives) for heir, source, share, lives in operation.shares],) if operation.verb is Verb.INHERIT else ()
 
 
 _names: dict[Lines, tuple[str, ...]] = {}
@@ -186,8 +191,10 @@ def names(lines: Lines) -> tuple[str, ...]:
     return found
 
 
-def answers(reply: Sequence[bytes], operations: Sequence[Operation]) -> list[Answer]:
-    """What came of each operation of a batch. ValueError or struct.error when it is no answer to these."""
+def answers(reply: object, operations: Sequence[Operation]) -> list[Answer]:
+    """What came of each operation of a batch. ValueError, TypeError or struct.error when it is no answer to these."""
+    if not isinstance(reply, list):
+        raise TypeError(f"the server's reply is a {type(reply).__name__}")
     out = []
     for packed, operation in zip(reply, operations, strict=True):
         ok, wait, short, *numbers = unpack(f"<{len(packed) // 8}d", packed)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from gateway_guard.errors import StoreError
@@ -32,12 +34,16 @@ MOST = 200_000
 
 
 class Wire(Protocol):
-    """A connection, or a pool of them. Raises OSError, TimeoutError or `Wire.errors`."""
+    """A connection, or a pool of them."""
 
     name: str
 
-    async def call(self, keys: Sequence[str], payload: bytes) -> Sequence[bytes]:
-        """Run the ledger script."""
+    def send(self, keys: Sequence[str], payload: bytes, done: Callable[[object], None]) -> None:
+        """Run the ledger script. `done` is told the reply, or the exception for which there is none; never before this returns."""
+        ...
+
+    def drop(self) -> None:
+        """Expect no reply any more to what was sent."""
         ...
 
     async def close(self) -> None:
@@ -45,10 +51,11 @@ class Wire(Protocol):
         ...
 
 
-Heard = Callable[[Sequence[Operation], Sequence[Answer]], None]
+# What was carried out, what came of it, and what is still to be sent on the same link.
+Heard = Callable[[Sequence[Operation], Sequence[Answer], Sequence[Operation]], None]
 
 
-def _nobody(operations: Sequence[Operation], found: Sequence[Answer]) -> None:
+def _nobody(operations: Sequence[Operation], found: Sequence[Answer], queue: Sequence[Operation]) -> None:
     """Nobody listens."""
 
 
@@ -72,8 +79,12 @@ class Link:
         self._queue: list[Operation] = []
         self._again: Batch | None = None
         self._number = 0
-        self._task: asyncio.Task[None] | None = None
+        self._under_way: Batch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Future[None] | None = None
+        self._asked: deque[tuple[float, Operation]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
         self._urgent = False
         self._pause = 0.0
         self._since = 0.0
@@ -93,7 +104,7 @@ class Link:
     def post(self, operation: Operation) -> None:
         """Have it done within `flush` seconds, or when the server is back."""
         self._queue.append(operation)
-        if self._timer is None and self._task is None:
+        if self._timer is None and self._under_way is None:
             self._timer = asyncio.get_running_loop().call_later(self._flush, self._start)
         elif self._pause and len(self._queue) >= self._kept:
             self._fold()
@@ -103,52 +114,77 @@ class Link:
         if self._pause:
             raise StoreError(f"the store at {self.wire.name} is down", retryable=True)
         loop = asyncio.get_running_loop()
-        answer = operation.answer = loop.create_future()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        operation.answer = answer
         self._queue.append(operation)
         self._urgent = True
-        if self._task is None:
+        if self._under_way is None:
             self._start()
-        try:
-            async with asyncio.timeout(self._timeout):
-                found: Answer = await answer
-                return found
-        except TimeoutError:
-            raise StoreError(f"the store at {self.wire.name} did not answer within {self._timeout:g} s", retryable=True) from None
+        due = loop.time() + self._timeout
+        self._asked.append((due, operation))
+        if self._alarm is None:
+            self._alarm = loop.call_at(due, self._late)
+        return await answer
+
+    def _late(self) -> None:
+        """Tell those who have waited for too long. One timer serves all: one for each would cost as much as the answer's decoding."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._asked and (self._asked[0][0] <= now or _is_answered(self._asked[0][1])):
+            operation = self._asked.popleft()[1]
+            if operation.answer is not None and not operation.answer.done():
+                operation.answer.set_exception(StoreError(f"the store at {self.wire.name} did not answer within {self._timeout:g} s", retryable=True))
+        self._alarm = loop.call_at(self._asked[0][0], self._late) if self._asked else None
 
     async def drain(self) -> None:
         """Send everything now; returns when it is done or has failed."""
-        if self._task is not None:
-            await asyncio.wait((self._task,))
+        await self._rest()
         self._urgent = True
-        if self._task is None and self._is_due():
-            await asyncio.wait((self._start(),))
+        if self._under_way is None and self._is_due():
+            self._start()
+            await self._rest()
 
     async def close(self) -> None:
         """Send what is left, if the server answers, and let the connections go."""
         await self.drain()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._alarm):
+            if timer is not None:
+                timer.cancel()
         await self.wire.close()
 
-    def _start(self) -> asyncio.Task[None]:
+    async def _rest(self) -> None:
+        """Wait until no batch is under way."""
+        if self._under_way is not None:
+            self._resting = self._resting or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._resting)
+
+    def _start(self) -> None:
+        """Send batches until nobody waits, or one fails."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._task = task = asyncio.get_running_loop().create_task(self._run())
-        return task
+        self._urgent = False
+        batch = self._under_way = self._again = self._again or self._next()
+        self._limit = asyncio.get_running_loop().call_later(self._timeout, self._ended, batch, TimeoutError("no answer in time"))
+        self.wire.send(batch.keys, batch.payload, partial(self._ended, batch))
 
-    async def _run(self) -> None:
-        """Send batches until nobody waits, or one fails."""
-        try:
-            while self._is_due():
-                self._urgent = False
-                if not await self._sent(self._again or self._next()) or (not self._urgent and len(self._queue) < BATCH):
-                    return
-        finally:
-            self._task = None
-            if self._is_due():
-                wait = self._pause or (0.0 if self._urgent else self._flush)
-                self._timer = asyncio.get_running_loop().call_later(wait, self._start)
+    def _ended(self, batch: Batch, reply: object) -> None:
+        """A batch was answered, or not in time."""
+        if batch is not self._under_way:
+            return
+        self._under_way = None
+        if self._limit is not None:
+            self._limit.cancel()
+        done = self._taken(batch, reply)
+        if done and self._is_due() and (self._urgent or len(self._queue) >= BATCH):
+            self._start()
+            return
+        if self._resting is not None:
+            self._resting.set_result(None)
+            self._resting = None
+        if self._is_due():
+            wait = self._pause or (0.0 if self._urgent else self._flush)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._start)
 
     def _is_due(self) -> bool:
         """Something is to be sent; to a server that is down, if only to see whether it answers."""
@@ -156,6 +192,7 @@ class Link:
 
     def _fold(self) -> None:
         """Keep less: one operation a subject. Of more subjects than can be kept, those that came last are not carried over."""
+        self.heard((), (), self._queue)
         found = folded(self._queue, self._folded)
         self.dropped += max(0, len(found) - MOST)
         self._queue = found[:MOST]
@@ -167,21 +204,28 @@ class Link:
         self._number += 1
         return Batch(self.naming, taken, number=self._number, live=self.live, journal=self._journal)
 
-    async def _sent(self, batch: Batch) -> bool:
-        self._again = batch
+    def _taken(self, batch: Batch, reply: object) -> bool:
         try:
-            async with asyncio.timeout(self._timeout):
-                found = answers(await self.wire.call(batch.keys, batch.payload), batch.operations)
+            if isinstance(reply, Exception):
+                raise reply
+            found = answers(reply, batch.operations)
         except (OSError, TimeoutError, StoreError, struct.error, ValueError, TypeError) as error:
+            if not isinstance(error, StoreError):
+                # Whatever is still to come is no answer to the next batch.
+                self.wire.drop()
             self._failed(batch, error)
             return False
         self._again = None
         self._recovered()
-        self.heard(batch.operations, found)
         for operation, answer in zip(batch.operations, found, strict=True):
             if operation.answer is not None and not operation.answer.done():
                 operation.answer.set_result(answer)
+        # Who waits goes on first.
+        asyncio.get_running_loop().call_soon(self._tell, batch.operations, found)
         return True
+
+    def _tell(self, operations: Sequence[Operation], found: Sequence[Answer]) -> None:
+        self.heard(operations, found, [*self._again.operations, *self._queue] if self._again is not None else self._queue)
 
     def _failed(self, batch: Batch, error: Exception) -> None:
         """Tell those who wait, keep what has to arrive, and open the breaker."""
@@ -204,3 +248,7 @@ class Link:
             self._folded.clear()
             down = asyncio.get_running_loop().time() - self._since
             log.warning("the store at %s answers again after %.1f s; what was decided without it is being carried over", self.wire.name, down)
+
+
+def _is_answered(operation: Operation) -> bool:
+    return operation.answer is None or operation.answer.done()

@@ -23,10 +23,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from operator import mul
 from typing import Literal, NamedTuple
 
 from gateway_guard.errors import StoreError
-from gateway_guard.quota import SPECK, Bill, Charges, Heir, Lines, Part, Spend, billed
+from gateway_guard.quota import SPECK, Bill, Charges, Figures, Heir, Lines, Part, Spend, billed
 from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis.ledger import Answer, Operation, Verb, inheritance, names
 from gateway_guard.stores.redis.link import Link
@@ -36,6 +37,11 @@ StoreDown = Literal["local", "open", "closed"]
 # So long a refusal by the server is repeated without asking again, in seconds: whoever floods is not answered by a call each.
 REFUSED = 0.05
 REMEMBERED = 10_000
+# A whole lease, with what adding up shares may be off by; and what a unit weighs where there is no lease.
+WHOLE, NO_LEASE = 1.0 + 1e-9, 1e300
+# How often, in seconds, the callers' clock is compared with the loop's.
+STALE = 0.1
+SPEND, ADJUST = Verb.SPEND, Verb.ADJUST
 Row = tuple[str, str]
 
 
@@ -65,10 +71,12 @@ class SharedStore:
         self.link = link
         self._picture = MemoryStore(cap)
         self._cap = cap
+        # Of each row, what share of its lease was spent and is not known to be reported; and what that is, in each quota.
+        self._used: dict[Row, float] = {}
         self._unsent: dict[Row, dict[str, float]] = {}
         self._refused: dict[Row, Refusal] = {}
-        self._leases: dict[Lines, tuple[float, ...]] = {}
-        self._at = self._heard = 0.0
+        self._weights: dict[Lines, tuple[float, ...]] = {}
+        self._at = self._heard = self._stale = 0.0
         self.forecast = self._picture.forecast
         self.observe = self._picture.observe
         link.heard = self._adopt
@@ -76,30 +84,34 @@ class SharedStore:
     async def spend(self, charges: Charges, at: float, *, patience: float = 0.0, hold: str = "", until: float = 0.0) -> Spend:
         """See `ports.Store.spend`. Raises StoreError where the policy says that nothing is served without the store."""
         bill = charges if type(charges) is Bill else billed(charges)
-        self._saw(at)
+        if at > self._stale:
+            self._saw(at)
         if self.link.is_down:
             return await self._alone(bill, at, patience, hold, until)
         refused = self._again_refused(bill, at) if self._refused else None
         if refused is not None:
             return Spend(False, *refused, await self._picture.peek(bill, at))
-        if self._is_leased(bill):
+        used = self._using(bill)
+        if used is not None:
             found = await self._picture.spend(bill, at, hold=hold, until=until)
             if found.ok:
-                self._charge(bill, at, hold, until)
+                self._used.update(used)
+                self.link.post(Operation(SPEND, bill, at, until, hold, math.inf))
                 return found
         return await self._asked(bill, at, patience, hold, until)
 
     async def adjust(self, charges: Charges, at: float, *, hold: str = "") -> None:
         """See `ports.Store.adjust`."""
         bill = charges if type(charges) is Bill else billed(charges)
-        self._saw(at)
-        await self._picture.adjust(self._weighed(bill), at, hold=hold)
-        self._owe(bill, 1.0)
-        self.link.post(Operation(Verb.ADJUST, bill, at, hold=hold))
+        if at > self._stale:
+            self._saw(at)
+        await self._picture.adjust(self._weighed(bill) if self.link.is_down else bill, at, hold=hold)
+        self.link.post(Operation(ADJUST, bill, at, 0.0, hold))
 
     async def inherit(self, heirs: Sequence[Heir], at: float, *, version: int) -> None:
         """See `ports.Store.inherit`. While the server is down debts are moved here, and there when it is back."""
-        self._saw(at)
+        if at > self._stale:
+            self._saw(at)
         try:
             await self.link.ask(inheritance(heirs, at, version))
         except StoreError:
@@ -117,38 +129,43 @@ class SharedStore:
     def agree(self, terms: Terms) -> None:
         """Go by other terms from now on."""
         self.terms = terms
-        self._leases.clear()
+        self._weights.clear()
 
     async def close(self) -> None:
         """Report what is left and disconnect."""
         await self.link.close()
 
-    def _is_leased(self, bill: Bill) -> bool:
-        """Whether all that the bill asks may be spent before it is reported."""
-        unsent = self._unsent
-        for part in bill.parts:
-            lines = part.lines
-            leases = self._leases.get(lines) or self._lease(lines)
-            row = unsent.get((lines.per, part.subject))
-            if row is None and len(unsent) >= self._cap:
-                return False
-            for name, cost, burst, lease in zip(names(lines), part.costs, part.figures.bursts, leases, strict=True):
-                if cost > 0.0 and (not lease or cost + (row.get(name, 0.0) if row is not None else 0.0) > burst * lease):
-                    return False
-        return True
+    def _using(self, bill: Bill) -> dict[Row, float] | None:
+        """How much of each row's lease is used with the bill; None when some of it may not be spent before it is reported.
 
-    def _lease(self, lines: Lines) -> tuple[float, ...]:
-        """The lease of each line, as a share of its burst."""
-        if len(self._leases) > REMEMBERED:
-            self._leases.clear()
-        exact = self.terms.exact
-        found = self._leases[lines] = tuple(0.0 if name.removesuffix(".minimum") in exact else self.terms.lease for name in names(lines))
+        A bill counts by the quota whose lease it uses most. So the sum is never less than what is used of any of them.
+        """
+        used: dict[Row, float] = self._used
+        found: dict[Row, float] = {}
+        for part in bill.parts:
+            key = part.lines.per, part.subject
+            total = (found.get(key) or used.get(key, 0.0)) + max(map(mul, part.costs, self._weights_of(part)))
+            if total > WHOLE:
+                return None
+            found[key] = total
+        return found if len(used) < self._cap else None
+
+    def _weights_of(self, part: Part) -> tuple[float, ...]:
+        """For each line of a part, the share of its lease that a unit is."""
+        lines = part.lines
+        if part.figures is not lines.figures:
+            return self._scaled(lines, part.figures)
+        found = self._weights.get(lines)
+        if found is None:
+            if len(self._weights) > REMEMBERED:
+                self._weights.clear()
+            found = self._weights[lines] = self._scaled(lines, lines.figures)
         return found
 
-    def _charge(self, bill: Bill, at: float, hold: str, until: float) -> None:
-        """Report a spend that was decided here."""
-        self._owe(bill, 1.0)
-        self.link.post(Operation(Verb.SPEND, bill, at, until, hold, math.inf))
+    def _scaled(self, lines: Lines, figures: Figures) -> tuple[float, ...]:
+        lease, exact = self.terms.lease, self.terms.exact
+        leases = [0.0 if name.removesuffix(".minimum") in exact else lease * burst for name, burst in zip(names(lines), figures.bursts, strict=True)]
+        return tuple(1.0 / lease if lease > 0.0 else NO_LEASE for lease in leases)
 
     def _owe(self, bill: Bill, sign: float) -> None:
         """Add a bill to what is unsent, or take it out."""
@@ -164,11 +181,13 @@ class SharedStore:
 
     async def _asked(self, bill: Bill, at: float, patience: float, hold: str, until: float) -> Spend:
         try:
-            found = await self.link.ask(Operation(Verb.SPEND, bill, at, until, hold, patience))
+            found = await self.link.ask(Operation(SPEND, bill, at, until, hold, patience))
         except StoreError:
             return await self._alone(bill, at, patience, hold, until)
         if not found.ok:
             self._refuse(bill, found, at)
+        elif hold:
+            self._picture.reserve(hold, until, bill)
         return Spend(found.ok, found.wait, found.short, found.levels)
 
     async def _alone(self, bill: Bill, at: float, patience: float, hold: str, until: float) -> Spend:
@@ -182,7 +201,7 @@ class SharedStore:
         if down == "open":
             found = Spend(True, 0.0, -1, found.levels)
         if found.ok:
-            self._charge(bill, at, hold, until)
+            self.link.post(Operation(SPEND, bill, at, until, hold, math.inf))
         return found
 
     def _weighed(self, bill: Bill) -> Bill:
@@ -190,20 +209,49 @@ class SharedStore:
         times = self.workers() if self.link.is_down else 1
         return bill if times == 1 else Bill(tuple(_times(part, float(times)) for part in bill.parts))
 
-    def _adopt(self, operations: Sequence[Operation], answers: Sequence[Answer]) -> None:
+    def _adopt(self, operations: Sequence[Operation], answers: Sequence[Answer], queue: Sequence[Operation]) -> None:
         """The server has carried these out: its levels, and on top what is unsent, are the picture."""
-        for operation in operations:
-            if operation.answer is None and operation.owed:
-                self._owe(operation.bill, -1.0)
+        self._count(operations, queue)
         now = self._now() if self.link.live else 0.0
+        told: dict[tuple[Lines, str], tuple[Part, tuple[float, ...], float, bool]] = {}
         for operation, answer in zip(operations, answers, strict=True):
-            if operation.answer is not None and operation.verb is Verb.SPEND and operation.hold and answer.ok:
-                self._picture.reserve(operation.hold, operation.until, operation.bill)
             start = 0
             for part, at in zip(operation.bill.parts, answer.times, strict=True):
                 end = start + len(part.costs)
-                self._take(part, answer.levels[start:end], now or abs(at), charged=at > 0.0 or part.lines.per != "cluster")
+                # What was told last of a row counts.
+                charged = at > 0.0 or part.lines.per != "cluster"
+                told[part.lines, part.subject] = part, answer.levels[start:end], now or abs(at), charged
                 start = end
+        for part, levels, at, charged in told.values():
+            self._take(part, levels, at, charged=charged)
+
+    def _count(self, operations: Sequence[Operation], queue: Sequence[Operation]) -> None:
+        """Keep account of what is unsent: here, not while a request waits. What is carried out before it was counted need not be counted at all."""
+        if not self.link.waiting:
+            self._used.clear()
+            self._unsent.clear()
+            return
+        for operation in operations:
+            if operation.answer is None and operation.owed:
+                if operation.counted:
+                    self._owe(operation.bill, -1.0)
+                if operation.verb is SPEND:
+                    self._reported(operation.bill)
+        for operation in reversed(queue):
+            if operation.counted:
+                break
+            operation.counted = True
+            if operation.answer is None and operation.owed:
+                self._owe(operation.bill, 1.0)
+
+    def _reported(self, bill: Bill) -> None:
+        for part in bill.parts:
+            key = part.lines.per, part.subject
+            rest = self._used.get(key, 0.0) - max(map(mul, part.costs, self._weights_of(part)))
+            if rest > SPECK:
+                self._used[key] = rest
+            else:
+                self._used.pop(key, None)
 
     def _take(self, part: Part, levels: Sequence[float], at: float, *, charged: bool) -> None:
         key = (part.lines.per, part.subject)
@@ -232,9 +280,8 @@ class SharedStore:
         return None
 
     def _saw(self, at: float) -> None:
-        if at > self._at:
-            self._at = at
-            self._heard = asyncio.get_running_loop().time() if self.link.live else 0.0
+        self._at, self._stale = at, at + STALE
+        self._heard = asyncio.get_running_loop().time() if self.link.live else 0.0
 
     def _now(self) -> float:
         """The time by the callers' clock."""
