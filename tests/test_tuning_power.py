@@ -6,8 +6,10 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -25,10 +27,14 @@ from gateway_guard.trace.events import TraceWriter
 from gateway_guard.trace.output import Output
 from gateway_guard.tuning.background import Background
 from gateway_guard.tuning.power import GRIDS, Cell, Grid, Laboratory, Power
+from gateway_guard.tuning.power_html import render
 from gateway_guard.tuning.power_page import page, sentence
 from gateway_guard.worker import settings_of
 from tests.fakes import KEY, policy_file
 from tests.test_makers_make import BEGIN, events
+from tests.test_replay_html import CONTRASTS, Outline, browser
+
+__all__ = ["browser"]  # a fixture
 
 NAMES = Pseudonyms(KEY)
 LADDER = """
@@ -170,6 +176,40 @@ def test_the_page_names_the_smallest_and_the_slowest_and_what_was_not_tried() ->
     assert sentence("none", cells[:1], 1000).startswith("Smallest and slowest caught: 100")
 
 
+def heated() -> bytes:
+    """A page with every kind of cell, and a name that would be markup."""
+    some = [[cell(n, d, n * int(d)) for n in (5, 20, 100) for d in (5.0, 50.0, 500.0)], [cell(5, 5, 60, caught=False), cell(300, 1000, 2000)]]
+    named = [structs.replace(one, evasion=of) for of, part in zip(("none", "<b>all"), some, strict=True) for one in part]
+    facts = {"policy": "p", "calibrated": "c0ffee", "traffic": "week.ggt", "exchanges": 50_000, "seed": 1, "days": 3.5, "requests": 10, "accounts": 5}
+    return render(Power(**facts, share=0.5, complete=False, cells=named))  # type: ignore[arg-type]
+
+
+def test_the_heat_map_is_a_page_by_itself() -> None:
+    page = heated().decode()
+    outline = Outline(page)
+    assert outline.idents >= {"maps", "notes"}
+    assert not outline.tags & {"script", "link", "img", "iframe"}
+    assert "<b>all" not in page
+    assert page.count("heat away") == 2  # the cell and the legend
+    assert page.count(">not tried<") == 2
+    for part in ("Partial.", "50,000<small>1.5d</small>", "away<small>60</small>", "Smallest and slowest caught: 5 accounts with 5", "up to 1,000", "91"):
+        assert part in page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_the_heat_map_whole(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    (tmp_path / "p.html").write_bytes(heated())
+    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
+        tab = context.new_page()
+        tab.set_default_timeout(120_000)
+        tab.goto((tmp_path / "p.html").as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        assert [low for low in tab.evaluate(CONTRASTS) if low < 4.5] == []
+        cells = tab.evaluate("[...document.querySelectorAll('td.heat')].map(e => getComputedStyle(e).backgroundColor)")
+        assert len(set(cells)) == 5
+
+
 # The command
 
 
@@ -186,7 +226,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "benign.ggt", policy
 
 
-def test_power_as_json_and_stopped_half_way(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_as_json_and_stopped_half_way(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_GUARD_KEY", KEY.decode())
     monkeypatch.setitem(GRIDS, "small", Grid((30,), (20, 50), EVASIONS[:1]))
     words = ["power", str(files[0]), "--policy", str(files[1]), "--grid", "small", "--exchanges", "2000", "--json"]
@@ -194,7 +234,9 @@ def test_power_as_json_and_stopped_half_way(files: tuple[Path, Path], monkeypatc
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["complete"], [(one["daily"], one["caught"]) for one in told["cells"]]) == (True, [(50, True), (20, True)])
-    assert CliRunner().invoke(app, words).stdout == done.stdout
+    pages = ["--report", str(tmp_path / "p.html"), "--report", str(tmp_path / "p.json")]
+    assert CliRunner().invoke(app, words + pages).stdout == done.stdout == (tmp_path / "p.json").read_text()
+    assert "against campaigns in" in (tmp_path / "p.html").read_text()
     tried = Laboratory.cell
 
     def stops(self: Laboratory, evasion: object, size: Size) -> Cell:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gateway_guard.cli.replay import INTERRUPTED, console, open_stage, progress
+from gateway_guard.cli.replay import INTERRUPTED, check_places, console, open_stage, progress
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway_guard.replay.stage import Stage
     from gateway_guard.tuning.background import Background
-    from gateway_guard.tuning.power import Cell, Grid, Laboratory
+    from gateway_guard.tuning.power import Cell, Grid, Laboratory, Power
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +32,7 @@ def power(
     exchanges: Annotated[int, typer.Option(min=100, max=1_000_000, help="A campaign that has had so many exchanges untouched has got away.")] = 10_000,
     grid: Annotated[Literal["small", "medium", "large"], typer.Option(help="How many campaigns are tried: 8, 36 or 100.")] = "medium",
     seed: Annotated[int, typer.Option(min=0, help="Of all chance: the same seed gives the same campaigns.")] = 1,
+    report: Annotated[list[str] | None, typer.Option(help="Write it here, as a page (.html) or as JSON (.json). May be given twice.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Put made campaigns into your own traffic, and see which of them a policy would catch, and after how many exchanges.
@@ -40,33 +41,49 @@ def power(
     is not told which requests are made. Ctrl-C shows what was tried so far. Exit code: 0 done, 1 the traffic could not be used, 2 called wrongly, 130
     interrupted.
     """
-    import msgspec  # noqa: PLC0415 - help must not wait for all of this
-
+    from gateway_guard.trace.output import Output  # noqa: PLC0415 - help must not wait for all of this
     from gateway_guard.tuning.power import GRIDS, Power  # noqa: PLC0415
     from gateway_guard.tuning.power_page import page  # noqa: PLC0415
 
+    reports = report or []
+    check_places(traffic, *reports)
     stage = open_stage(traffic, policy, accounts, enforce=True, fingerprints=True, analyst=False)
     background = _read(stage)
     room = _laboratory(stage, policy, background, seed=seed, within=exchanges)
-    cells, complete = _tried(room, GRIDS[grid])
-    told = Power(
-        policy=stage.policy.name,
-        calibrated=room.calibrated,
-        traffic=Path(traffic).name,
-        exchanges=exchanges,
-        seed=seed,
-        days=round(room.days, 3),
-        requests=background.requests,
-        accounts=background.accounts,
-        share=background.share,
-        complete=complete,
-        cells=cells,
-    )
+    with ExitStack() as stack:
+        files = [stack.enter_context(Output(name)) for name in reports]
+        cells, complete = _tried(room, GRIDS[grid])
+        told = Power(
+            policy=stage.policy.name,
+            calibrated=room.calibrated,
+            traffic=Path(traffic).name,
+            exchanges=exchanges,
+            seed=seed,
+            days=round(room.days, 3),
+            requests=background.requests,
+            accounts=background.accounts,
+            share=background.share,
+            complete=complete,
+            cells=cells,
+        )
+        for file in files:
+            file.write(_written(told, file.name))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        typer.echo(_written(told, "-").decode(), nl=False, err="-" in reports)
     else:
-        console(err=False).print(page(told))
+        console(err="-" in reports).print(page(told))
     raise typer.Exit(0 if complete else INTERRUPTED)
+
+
+def _written(told: Power, name: str) -> bytes:
+    """In the form that the file's name asks for."""
+    if name.endswith((".html", ".htm")):
+        from gateway_guard.tuning.power_html import render  # noqa: PLC0415
+
+        return render(told)
+    from gateway_guard.replay.report import encoded  # noqa: PLC0415
+
+    return encoded(told)
 
 
 def _read(stage: Stage) -> Background:

@@ -10,7 +10,8 @@ from gateway_guard.tuning.power import Cell, Power
 from gateway_guard.tuning.tables import table_of
 
 # From the exchanges that a campaign had on, as a share of those that count as got away.
-HEAT = ((0.02, "black on green"), (0.1, "black on bright_green"), (0.3, "black on yellow"), (1.01, "black on bright_yellow"))
+SHARES = (0.02, 0.1, 0.3, 1.01)
+HEAT = tuple(zip(SHARES, ("black on green", "black on bright_green", "black on yellow", "black on bright_yellow"), strict=True))
 AWAY = "white on red"
 
 
@@ -47,11 +48,12 @@ def _shown(cell: Cell | None, within: int) -> Text:
     if not cell.caught:
         return Text(f" away {cell.exchanges:>7,} ", style=AWAY)
     style = next(style for share, style in HEAT if cell.exchanges <= share * within)
-    return Text(f" {cell.exchanges:>6,}  {_days(cell.days):>4} ", style=style)
+    return Text(f" {cell.exchanges:>6,}  {days(cell.days):>4} ", style=style)
 
 
-def _days(days: float) -> str:
-    return f"{days:.0f}d" if days >= 9.95 else f"{days:.1f}d" if days >= 1 else f"{days * 24:.0f}h"
+def days(length: float) -> str:
+    """A length of time in few letters."""
+    return f"{length:.0f}d" if length >= 9.95 else f"{length:.1f}d" if length >= 1 else f"{length * 24:.0f}h"
 
 
 def sentence(evasion: str, cells: list[Cell], within: int) -> str:
@@ -66,7 +68,7 @@ def sentence(evasion: str, cells: list[Cell], within: int) -> str:
 
 
 def _said(cell: Cell) -> str:
-    return f"{cell.accounts:,} accounts with {cell.daily:g} requests a day each, after {cell.exchanges:,} exchanges and {_days(cell.days)}"
+    return f"{cell.accounts:,} accounts with {cell.daily:g} requests a day each, after {cell.exchanges:,} exchanges and {days(cell.days)}"
 
 
 def _legend(told: Power) -> str:

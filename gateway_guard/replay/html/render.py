@@ -22,16 +22,17 @@ FEW = 48
 
 def render(report: Report) -> bytes:
     """The page of one replay."""
-    return _page("report.html.j2", r=report, labels=LABELS, meaning=MEANING, takes=TAKES, families=FAMILIES, periods=_periods(report))
+    return page_of("report.html.j2", r=report, labels=LABELS, meaning=MEANING, takes=TAKES, families=FAMILIES, periods=_periods(report))
 
 
 def render_comparison(comparison: Comparison) -> bytes:
     """The page of two policies side by side."""
     differing = sum(count for place, row in enumerate(comparison.moves) for other, count in enumerate(row) if place != other)
-    return _page("compare.html.j2", c=comparison, differing=differing)
+    return page_of("compare.html.j2", c=comparison, differing=differing)
 
 
-def _page(template: str, **values: object) -> bytes:
+def page_of(template: str, **values: object) -> bytes:
+    """A page by one of the templates that come with the program."""
     style = Markup((files("gateway_guard.replay.html") / "templates" / "style.css").read_text("utf-8"))  # noqa: S704 - our own file
     digest = b64encode(sha256(style.encode()).digest()).decode()
     return _environment().get_template(template).render(style=style, digest=digest, **values).encode()
