@@ -35,7 +35,13 @@ from tests.fakes import policy_file
 from tests.test_analysis_scenes import BITS, START, Scene, harvesters, in_order
 
 MEMORY = 256 * 2**20
-LADDER = "ladder: [{id: slow, at: 1, do: throttle, pace: 10/min, expires: 1d}]\n"
+# A job of seconds is over before what Spark compiles for jobs of hours would pay.
+QUICK = {
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}
 
 
 def traced(folder: Path, events: list[Event]) -> str:
@@ -107,7 +113,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if shutil.which("java") is None:
         told = pytest.fail if os.environ.get("CI") else pytest.skip
         told("no Java, which Spark runs on: on Debian and Ubuntu: sudo apt-get install default-jre-headless")
-    with closing(Spark(tmp_path_factory.mktemp("spark"), 2**30, "local[1]", partitions=1)) as engine:
+    with closing(Spark(tmp_path_factory.mktemp("spark"), 2**30, "local[1]", QUICK)) as engine:
         yield engine
 
 

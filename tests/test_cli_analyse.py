@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from gateway_guard.cli import analyse
+from gateway_guard.batch import job
 from gateway_guard.identity.pseudonyms import Pseudonyms
 from gateway_guard.trace.events import TraceWriter
 from gateway_guard.trace.output import Output
@@ -31,7 +31,7 @@ def run(folder: Path, *words: str) -> Told:
 
 
 def analysed(folder: Path, *words: str) -> Told:
-    return run(folder, "analyse", *words, "--scratch", str(folder))
+    return run(folder, "analyse", "--scratch", str(folder), *words)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,9 @@ MISTAKES: tuple[tuple[tuple[str, ...], int, str], ...] = (
     (("t.ggt", "--window", "soon"), 2, "--window: "),
     (("t.ggt", "--memory-limit", "1 KiB"), 2, "an engine needs 64 MiB or more"),
     (("t.ggt", "--memory-limit", "much"), 2, "--memory-limit: "),
+    (("t.ggt", "--out", "t.ggt"), 2, "would be written over"),
+    (("t.ggt", "--out", "no/where.json"), 2, "no/where.json"),
+    (("t.ggt", "--scratch", "no/where"), 2, "no folder can be made there"),
     (("t.ggt", "other/t.ggt"), 2, "made with more than one key"),
 )
 
@@ -129,10 +132,17 @@ def test_an_engine_that_gives_up_is_told_in_a_line(tmp_path: Path, monkeypatch: 
     def fail(*_: Any) -> None:
         raise duckdb.OutOfMemoryException("Out of Memory Error: could not allocate\nPossible solutions: ...")
 
-    monkeypatch.setattr(analyse, "_analysis", fail)
+    monkeypatch.setattr(job, "analysis", fail)
     told = analysed(tmp_path, str(tmp_path / "t.ggt"))
     assert told.returncode == 1
+    assert not list(tmp_path.glob("gateway-guard-*")), "its own files are gone"
     assert "\ngateway-guard: --engine duckdb gave up: Out of Memory Error: could not allocate (more --memory-limit" in told.stderr
+
+
+def test_a_calibration_that_is_not_there_is_told_before_the_history_is_read(tmp_path: Path) -> None:
+    policy_file(tmp_path, "analysis: {calibration: gone.json}\n")
+    told = analysed(tmp_path, "t.ggt")
+    assert (told.returncode, "gone.json: the calibration cannot be read" in told.stderr) == (2, True)
 
 
 def test_the_command_line_does_not_wait_for_engines() -> None:

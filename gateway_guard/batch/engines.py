@@ -6,8 +6,9 @@ Ibis puts the expressions into each engine's SQL; tables go in and come out as A
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import ibis
@@ -65,16 +66,18 @@ class DuckDB:
 
 
 class Spark:
-    """A session at `master`. Its driver, which is all of it on one machine, has `memory` bytes; what does not fit goes to files under `folder`."""
+    """A session at `master`. Its driver, which is all of it on one machine, has `memory` bytes; what does not fit goes to files under `folder`.
 
-    def __init__(self, folder: Path, memory: int, master: str, partitions: int = 0) -> None:
+    `options` of Spark's own, beside its `spark-defaults.conf`.
+    """
+
+    def __init__(self, folder: Path, memory: int, master: str, options: Mapping[str, str] = MappingProxyType({})) -> None:
         from pyspark.sql import SparkSession  # noqa: PLC0415 - half a gigabyte, of an extra of its own
 
         heap = f"{max(memory >> 20, 512)}m"
         builder = SparkSession.builder.master(master).appName("gateway-guard analyse")
-        options = {**_SPARK, "spark.driver.memory": heap, "spark.driver.maxResultSize": heap, "spark.local.dir": str(folder)}
-        options |= {"spark.sql.shuffle.partitions": str(partitions)} if partitions else {}
-        for name, value in options.items():
+        own = {"spark.driver.memory": heap, "spark.driver.maxResultSize": heap, "spark.local.dir": str(folder)}
+        for name, value in {**_SPARK, **own, **options}.items():
             builder = builder.config(name, value)
         self._own = builder.getOrCreate()
         self._ibis = ibis.pyspark.connect(self._own)

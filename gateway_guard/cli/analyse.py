@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gateway_guard.cli.replay import console, open_parts, tell
+from gateway_guard.cli.replay import check_places, console, open_parts, tell
 from gateway_guard.errors import TrafficError, UsageError
 
 if TYPE_CHECKING:
@@ -46,15 +46,21 @@ def analyse(
     the extra `batch`, and `spark` for --engine spark. Exit code: 0 done, 1 the history could not be used, 2 called wrongly, 130 interrupted.
     """
     _installed(engine)
-    from gateway_guard.batch import sources  # noqa: PLC0415 - help must not wait for all of this
+    for trace in traces:
+        check_places(trace, out)
+    from gateway_guard.batch.job import Terms, analysis  # noqa: PLC0415 - help must not wait for all of this
+    from gateway_guard.batch.sources import history  # noqa: PLC0415
 
-    length, memory, parts = _length(window), _memory(memory_limit), open_parts(policy, accounts)
-    with _folder(scratch) as folder, _failing(engine):
-        history = sources.history(traces, folder)
-        tell(_notes(history, parts))
+    # What may be wrong is found out before hours are spent on the history.
+    memory, parts = _memory(memory_limit), open_parts(policy, accounts)
+    terms = Terms.of(parts, _length(window))
+    with _writing(out) as write, _folder(scratch) as folder, _failing(engine):
+        past = history(traces, folder)
+        tell(_notes(past, parts))
         with closing(_engine(engine, folder, memory, master)) as opened:
-            found = _analysis(opened, history, parts, length)
-    _show(found, out, as_json=as_json)
+            found = analysis(opened, past.paths, terms)
+        write(found)
+    _show(found, as_json=as_json, err=out == "-")
 
 
 def _installed(engine: str) -> None:
@@ -114,8 +120,8 @@ def _failing(engine: str) -> Iterator[None]:
         raise TrafficError(f"--engine {engine} gave up: {line} (more --memory-limit, more room in --scratch, or a shorter --window may help)") from None
 
 
-def _notes(history: History, parts: Parts) -> list[str]:
-    if history.key in ("", parts.pseudonyms.text("trace", "key")):
+def _notes(past: History, parts: Parts) -> list[str]:
+    if past.key in ("", parts.pseudonyms.text("trace", "key")):
         return []
     return ["the history was made with another key: its accounts keep their hashes"]
 
@@ -126,27 +132,28 @@ def _engine(name: str, folder: Path, memory: int, master: str) -> Engine:
     return DuckDB(folder, memory) if name == "duckdb" else Spark(folder, memory, master)
 
 
-def _analysis(engine: Engine, history: History, parts: Parts, length: float) -> Analysis:
-    from gateway_guard.batch.job import Terms, analysis  # noqa: PLC0415
-
-    return analysis(engine, history.paths, Terms.of(parts, length))
-
-
-def _show(found: Analysis, out: str, *, as_json: bool) -> None:
-    import msgspec  # noqa: PLC0415
-
+@contextmanager
+def _writing(out: str) -> Iterator[Callable[[Analysis], None]]:
+    """What writes the file, if one is wanted; it is opened at once and appears at a clean end."""
     from gateway_guard.batch.file import encode  # noqa: PLC0415
-    from gateway_guard.replay.clusters import table  # noqa: PLC0415
     from gateway_guard.trace.output import Output  # noqa: PLC0415
 
-    if out:
-        with Output(out) as output:
-            output.write(encode(found))
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found.clusters), indent=2).decode())
+    if not out:
+        yield lambda found: None
         return
+    with Output(out) as output:
+        yield lambda found: output.write(encode(found))
+
+
+def _show(found: Analysis, *, as_json: bool, err: bool) -> None:
+    import msgspec  # noqa: PLC0415
+
+    from gateway_guard.replay.clusters import table  # noqa: PLC0415
+
     typer.echo(f"{found.history.requests:,} requests of {found.history.accounts:,} accounts", err=True)
-    if found.clusters:
-        console(err=out == "-").print(table(found.clusters, calibrated=bool(found.calibrated)))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found.clusters), indent=2).decode(), err=err)
+    elif found.clusters:
+        console(err=err).print(table(found.clusters, calibrated=bool(found.calibrated)))
     else:
-        typer.echo("no accounts were found to act as one", err=out == "-")
+        typer.echo("no accounts were found to act as one", err=err)
