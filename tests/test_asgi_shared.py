@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -16,12 +19,22 @@ from redis.asyncio import Redis
 from gateway_guard import GatewayGuard
 from gateway_guard.errors import UsageError
 from gateway_guard.shared_worker import SharedWorker
+from tests.commands import command
 from tests.fakes import KEY, ModelServer, call, policy_file
 from tests.servers import Server, running
-from tests.test_asgi_alone import APP, ROOT
+from tests.test_asgi_alone import ROOT
 
 pytestmark = pytest.mark.anyio
 
+# An application that is told when all is over, as those of every framework are.
+LIVING = """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from gateway_guard import GatewayGuard
+route = Route("/v1/chat/completions", lambda request: JSONResponse({}), methods=["POST"])
+app = GatewayGuard(Starlette(routes=[route]), "policy.yaml")
+"""
 QUOTA = "quotas:\n  minute: {limit: 5/day}\nanalysis: {enabled: false}\n"
 
 
@@ -137,29 +150,43 @@ def test_a_certificate_that_is_missing_is_told_at_the_start(tmp_path: Path) -> N
         GatewayGuard(ModelServer(), path, key=KEY)
 
 
-def test_two_workers_of_uvicorn_share_one_quota(tmp_path: Path) -> None:
-    """Real processes behind one socket: of thirty requests twenty are served."""
+def test_two_workers_of_uvicorn_share_one_quota_and_keep_one_set_of_books(tmp_path: Path) -> None:
+    """Real processes behind one socket: of thirty requests twenty are served. Whoever was refused, by either, may appeal; the audit log holds."""
     with running("valkey 9.1", tmp_path) as server:
         policy_file(
             tmp_path,
-            f"quotas:\n  minute: {{limit: 20/day, spend: exact}}\nanalysis: {{enabled: false}}\nstore:\n  url: {server.url}\n  timeout: 2s\n  flush: 5ms\n",
+            f"quotas:\n  minute: {{limit: 20/day, spend: exact}}\nanalysis: {{enabled: false}}\nstore:\n  url: {server.url}\n  timeout: 2s\n  flush: 5ms\n"
+            "state: guard/state.sqlite\nrecord: {audit: guard/audit.jsonl}\n",
         )
-        (tmp_path / "app.py").write_text(APP)
-        listening = tmp_path / "http"
-        command = [sys.executable, "-m", "uvicorn", "app:app", "--uds", str(listening), "--workers", "2"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY_GUARD_KEY": KEY.hex()}
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as uvicorn:
-            assert uvicorn.stderr is not None
-            started = 0
-            for line in uvicorn.stderr:
-                started += "Application startup complete" in line
-                if started == 2:
-                    break
-            assert started == 2
+        with uvicorn_of_two(tmp_path) as listening:
             got = Counter(_status(listening) for _ in range(30))
-            uvicorn.terminate()
-            uvicorn.communicate()
         assert got == {200: 20, 429: 10}
+    with closing(sqlite3.connect(tmp_path / "guard" / "state.sqlite")) as state:
+        assert state.execute("SELECT count(*) FROM decisions").fetchone() == (10,)
+    verified, told = command(tmp_path, "audit", "verify"), command(tmp_path, "audit", "show").stdout
+    assert (verified.returncode, verified.stderr) == (0, "")
+    kinds = Counter(line.split("  ")[1] for line in told.splitlines())
+    assert (kinds["policy.loaded"], kinds["closed"]) == (2, 2)
+
+
+@contextmanager
+def uvicorn_of_two(folder: Path) -> Iterator[Path]:
+    """The guard in two processes; where they listen."""
+    (folder / "app.py").write_text(LIVING)
+    listening = folder / "http"
+    words = [sys.executable, "-m", "uvicorn", "app:app", "--uds", str(listening), "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY_GUARD_KEY": KEY.decode()}
+    with subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as uvicorn:
+        assert uvicorn.stderr is not None
+        started = 0
+        for line in uvicorn.stderr:
+            started += "Application startup complete" in line
+            if started == 2:
+                break
+        assert started == 2
+        yield listening
+        uvicorn.terminate()
+        uvicorn.communicate()
 
 
 def _status(listening: Path) -> int:
