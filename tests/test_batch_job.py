@@ -197,11 +197,20 @@ def test_of_requests_a_fair_sample_is_kept(tmp_path: Path) -> None:
 
 def test_what_is_older_than_the_window_counts_no_more(tmp_path: Path) -> None:
     old = [asked(n, f"old{n}", n * 10.0, system=5) for n in range(3)]
+    edge = asked(9, "edge", 2 * DAY + 5.0, system=5)  # in the slot in which the window begins, and before it
     new = [asked(10 + n, f"new{n}", 3 * DAY + n * 10.0, system=5) for n in range(2)]
-    snapshot = by_duckdb(tmp_path, [*old, *new], window=DAY)
+    snapshot = by_duckdb(tmp_path, [*old, edge, *new], window=DAY)
     assert list(snapshot.names) == ["", "new0", "new1"]
     assert (snapshot.folded().posting & np.uint64((1 << ACCOUNT_BITS) - 1)).tolist() == [1, 2, 1, 2]  # model and system prompt
     assert snapshot.folded().births.plan.tolist() == [0, 0, 0]
+
+
+def test_an_account_is_known_as_it_was_when_it_was_seen_first(tmp_path: Path) -> None:
+    """As online. A plan that is bought in between says nothing of who signed up."""
+    plans = ["pro", "", "team"]
+    events: list[Event] = [Seen(RequestFacts(f"x{n}", START + n, Identity("a", plan=plan, payment=9 - n), "openai.chat")) for n, plan in enumerate(plans)]
+    births = by_duckdb(tmp_path, events).folded().births
+    assert (births.plan.tolist(), births.payment.tolist()) == ([0, named("pro")], [0, 9])
 
 
 def test_models_are_numbered_as_calibrations_know_them(tmp_path: Path) -> None:
