@@ -129,7 +129,7 @@ def test_silence_is_no_evidence_and_has_no_sentence() -> None:
 @pytest.mark.parametrize(
     ("found", "signal"),
     [
-        ({"asks": 0.4}, "elicits"),
+        ({"asks": 0.4}, "asks"),
         ({"distinct": 1.0}, "never_repeats"),
         ({"cards": 9.0, "faces": 0.8}, "many_faces"),
         ({"passed_on": 0.3}, "passed_on"),
@@ -144,6 +144,7 @@ def test_each_test_speaks_alone_bounded_and_in_a_sentence(found: dict[str, float
     measured = pooled(**found)
     (piece,) = words.tests(measured, tests.scored(measured, norms), norms, 0)
     assert piece.signal == signal
+    assert signal in words.TESTS
     assert 0 < piece.log_odds <= 8
     assert piece.says.endswith(".")
 

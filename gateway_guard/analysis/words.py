@@ -14,6 +14,8 @@ from gateway_guard.analysis.tokens import FAMILY_NAMES, Indices, Kind, starts
 from gateway_guard.evidence import Evidence, Family
 
 _TRAITS = 8
+# What is told of the pooled traffic; all other evidence of a cluster is a trait that members share.
+TESTS = frozenset({"interchangeable", "even_load", "asks", "never_repeats", "many_faces", "long_answers", "changed_hands", "passed_on"})
 NOUNS = {
     Kind.PAYMENT: "pay with one payment instrument",
     Kind.SIGNUP: "signed up from one network",
@@ -85,7 +87,7 @@ def tests(found: Pooled, scores: Scores, norms: Norms, group: int) -> Iterator[E
     parts: tuple[tuple[Family, str, float, str], ...] = (
         ("content", "interchangeable", scores.interchangeable[group], _alike(found, norms, group)),
         ("rhythm", "even_load", scores.even[group], _even(found, norms, group)),
-        ("content", "elicits", scores.elicits[group], _asks(found, norms, group)),
+        ("content", "asks", scores.elicits[group], _asks(found, norms, group)),
         ("rhythm", "never_repeats", scores.never_repeats[group], _distinct(found, norms, group)),
         ("identity", "many_faces", scores.many_faces[group], _faces(found, group)),
         ("content", "long_answers", scores.long_answers[group], _output(found, norms, group)),
@@ -103,8 +105,10 @@ def tests(found: Pooled, scores: Scores, norms: Norms, group: int) -> Iterator[E
 
 
 def _even(found: Pooled, norms: Norms, group: int) -> str:
-    spread = f"against the spread of honest accounts ({norms.spread:.2f} in log rate)"
-    return f"Load is dealt out evenly over the members: log-odds {found.even[group]:.1f} {spread}."
+    return (
+        f"How evenly members are busy: log-odds {found.even[group]:.1f} that load is dealt out to them; "
+        f"honest accounts differ by a factor of {math.exp(norms.spread):.1f} either way."
+    )
 
 
 def _asks(found: Pooled, norms: Norms, group: int) -> str:
@@ -131,13 +135,15 @@ def _turned(found: Pooled, norms: Norms, group: int) -> str:
 
 def _alike(found: Pooled, norms: Norms, group: int) -> str:
     told = (
-        ("lengths", found.alike_length[group], norms.length),
-        ("turns", found.alike_turn[group], norms.turn),
-        ("elicitation", found.alike_elicit[group], norms.elicit),
+        ("lengths of requests", found.alike_length[group], norms.length),
+        ("lengths of conversations", found.alike_turn[group], norms.turn),
+        ("what is asked for", found.alike_elicit[group], norms.elicit),
     )
-    parts = ", ".join(f"{name} {value:.2f} (benign {norm:.2f})" for name, value, norm in told if np.isfinite(value))
-    return f"How individual members are, 0 as if dealt from one queue, 1 each its own: {parts}."
+    parts = ", ".join(f"{name} {round(float(value), 2) + 0.0:.2f} (benign {norm:.2f})" for name, value, norm in told if np.isfinite(value))
+    return f"How individual members are (0: requests dealt from one queue; 1: each member its own way): {parts}."
 
 
 def _percent(share: float) -> str:
+    if 0.0 < share < 0.00005:
+        return "less than 0.01%"
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else f"{share:.2%}"

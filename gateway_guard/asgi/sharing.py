@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
     from gateway_guard.analysis.analyst import Analyst
+    from gateway_guard.stores.redis.crew import Crew
     from gateway_guard.stores.redis.wire import ClusterWire, RedisWire
 
 # Seconds after which a leader that is silent leads no more: half a refresh, within these bounds. So a successor's view is there within two refreshes.
@@ -70,17 +71,22 @@ def shared_worker(
     adopted: Callable[[View], None] = lambda view: None,
 ) -> SharedWorker:
     """This worker's part in what the workers do together; it tells the store how many there are."""
+    policy = gate.rules.policy
+    worker = SharedWorker(crew_of(store, policy), gate, clock, policy.analysis.refresh, analyst, adopted)
+    store.workers = lambda: max(policy.store.workers, worker.workers)
+    return worker
+
+
+def crew_of(store: SharedStore, policy: Policy) -> Crew:
+    """A seat among the workers of the store's server."""
     from gateway_guard.stores.redis.crew import Crew  # noqa: PLC0415 - an extra
     from gateway_guard.stores.redis.wire import ClusterWire, RedisWire  # noqa: PLC0415
 
-    link, policy = store.link, gate.rules.policy
+    link = store.link
     wire = link.wire
     assert isinstance(wire, RedisWire | ClusterWire)  # noqa: S101 - for the type checker; `shared_store` has made it
     lead = min(LEAD, max(LEAST_LEAD, policy.analysis.refresh / 2))
-    crew = Crew(lambda: wire.client, link.naming, link.sender, lead=lead, history=policy.store.history)
-    worker = SharedWorker(crew, gate, clock, policy.analysis.refresh, analyst, adopted)
-    store.workers = lambda: max(policy.store.workers, worker.workers)
-    return worker
+    return Crew(lambda: wire.client, link.naming, link.sender, lead=lead, history=policy.store.history)
 
 
 def terms(policy: Policy) -> Terms:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway_guard.cli.present import IsLive, account_of, live
 from gateway_guard.cli.replay import console, open_parts, open_stage
 from gateway_guard.cli.state import StateFile, heed
 from gateway_guard.errors import UsageError
@@ -23,10 +24,11 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
+    policy: Annotated[Path, typer.Option(envvar="GATEWAY_GUARD_POLICY", help="The policy file.", show_default=False)],
     traffic: Annotated[
         str, typer.Argument(help="The exchange log or trace that holds the request, or what `analyse` wrote; - for standard input.", show_default=False)
-    ],
-    policy: Annotated[Path, typer.Option(envvar="GATEWAY_GUARD_POLICY", help="The policy file.", show_default=False)],
+    ] = "",
+    is_live: IsLive = False,
     ident: Annotated[str, typer.Option("--id", help="One request: its `id` in the logs, x-gateway-guard-decision in the answer.", show_default=False)] = "",
     account: Annotated[str, typer.Option(help="One account, by name or hash: where it stands at the end of the traffic.", show_default=False)] = "",
     cluster: Annotated[str, typer.Option(help="One cluster, by its id: what it is at the end of the traffic.", show_default=False)] = "",
@@ -38,7 +40,8 @@ def explain(
     """Explain one decision, one account, or one cluster.
 
     A decision: who asked, which quotas applied, what was left in each, what refused, and when it would have fitted. An account or a cluster: with
-    whom it acts as one, what speaks for that, what it costs now, and what ends it. The traffic is replayed up to there; of an analysis, its end is shown.
+    whom it acts as one, what speaks for that, what it costs now, and what ends it. The traffic is replayed up to there; of an analysis, its end is shown;
+    with --live there is none, and an account or a cluster stands where the running guard has it.
     """
     import msgspec  # noqa: PLC0415 - help must not wait for all of this
 
@@ -48,6 +51,12 @@ def explain(
 
     if sum(map(bool, (ident, account, cluster))) != 1:
         raise UsageError("give one of --id, --account and --cluster")
+    if is_live == bool(traffic):
+        raise UsageError("give the recorded traffic, or --live")
+    if is_live:
+        found = _in_force(policy, accounts, ident=ident, account=account, cluster=cluster)
+        _show(msgspec.json.encode(found), standings.page(found), as_json=as_json)
+        return
     if is_analysis(traffic):
         found = _in_analysis(traffic, policy, accounts, state, ident=ident, account=account, cluster=cluster)
         _show(msgspec.json.encode(found), standings.page(found), as_json=as_json)
@@ -60,6 +69,19 @@ def explain(
     else:
         found = standings.of_account(stage, account) if account else standings.of_cluster(stage, cluster)
         _show(msgspec.json.encode(found), standings.page(found), as_json=as_json)
+
+
+def _in_force(policy: Path, accounts: Path | None, *, ident: str, account: str, cluster: str) -> Page:
+    from gateway_guard.replay.standing import account_page, cluster_page  # noqa: PLC0415
+
+    if ident:
+        raise UsageError("--id: a decision is explained from the recorded traffic; --live knows where accounts and clusters stand")
+    guard = live(policy, accounts)
+    typer.echo(guard.said, err=True)
+    if cluster:
+        return cluster_page(guard.ground, cluster)
+    wanted = account_of(guard, account)
+    return account_page(guard.ground, wanted, (wanted,), "is known")
 
 
 def _in_analysis(path: str, policy: Path, accounts: Path | None, state: Path | None, *, ident: str, account: str, cluster: str) -> Page:
