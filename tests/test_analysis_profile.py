@@ -76,6 +76,15 @@ def test_answers_are_counted_for_whom_they_went_to() -> None:
     assert profiles.counts[:, OUTPUT].tolist() == [0.0, 250.0]
 
 
+def test_an_answer_that_ends_in_a_time_without_requests_counts_too() -> None:
+    begun = fold(blank(), journal(facts("a", START)), SETTINGS)
+    quiet = Journal()
+    quiet.done(0, Usage(input=1, output=700))
+    later = fold(begun, quiet, SETTINGS)
+    assert later.counts[0, OUTPUT] == 700
+    assert begun.counts[0, OUTPUT] == 0, "what a snapshot holds does not change"
+
+
 def test_one_account_keeps_no_more_than_its_bounds() -> None:
     many = [facts("a", START + n, templates=run(n, 8), sketch=run(n, 16), template=n + 1) for n in range(100)]
     profiles = fold(blank(), journal(*many), SETTINGS)

@@ -77,10 +77,19 @@ def fold(profiles: Profiles, journal: Journal, settings: Settings) -> Profiles:
     at = max(profiles.at, max(journal.at, default=profiles.at))
     grown = _grown(_aged(profiles, at, settings), journal.newcomers)
     if not len(journal):
-        return grown
+        return _late(grown, journal)
     account, when = indices(journal.account), times(journal.at)
     based = grown if grown.base else replace(grown, base=float(when.min()) // HOUR * HOUR)
     return _noted(_rows(based, journal, account, when), *_postings(journal, account, hours(based, when)))
+
+
+def _late(profiles: Profiles, journal: Journal) -> Profiles:
+    """With the answers that ended in a time without requests."""
+    if not journal.done_account:
+        return profiles
+    counts = profiles.counts.copy()
+    _answered(counts, journal)
+    return replace(profiles, counts=counts)
 
 
 def hours(profiles: Profiles, when: Floats) -> Hours:
