@@ -350,4 +350,4 @@ def test_evidence_says_how_rare_a_trait_is_and_who_else_has_it() -> None:
     assert "of 40 members" in says
     assert "other accounts" in says
     assert "benign accounts before" in says
-    assert {piece.signal for piece in cluster.evidence} >= {"sentence", "payment", "interchangeable", "elicits", "never_repeats"}
+    assert {piece.signal for piece in cluster.evidence} >= {"sentence", "payment", "interchangeable", "asks", "never_repeats"}
