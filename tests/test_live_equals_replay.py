@@ -12,7 +12,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from gateway_guard import GatewayGuard
-from gateway_guard.appeals.ledger import LEAD, Ledger
+from gateway_guard.appeals.ledger import Ledger
+from gateway_guard.appeals.state import LEAD
 from gateway_guard.asgi.clock import Clock
 from gateway_guard.cli.state import heed
 from gateway_guard.identity.pseudonyms import Pseudonyms
@@ -111,7 +112,7 @@ def replay(folder: Path, out: Path, view: View = EMPTY, state: Path | None = Non
     (traffic,) = folder.glob("exchanges*")
     stage = set_up(str(traffic), folder / "policy.yaml", KEY)
     stage.gate.view = view
-    heed(stage.gate, state)
+    heed(stage.gate, state, folder / "policy.yaml")
     Session(stage).run(Outputs(decisions=str(out)), lambda: None)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway_guard import GatewayGuard
+from gateway_guard.asgi.state import state_of
+from gateway_guard.errors import StoreError
+from gateway_guard.policy.load import load
 from gateway_guard.shared_worker import SharedWorker
 from tests.certificates import Authority
 from tests.fakes import KEY, ModelServer, call, policy_file
@@ -120,3 +123,14 @@ async def test_a_leader_that_sentinel_names_is_spoken_to_over_tls(kind: str, tmp
         guard = guarding(tmp_path, f"  sentinel: {{master: quotas, hosts: ['127.0.0.1:{watching}']}}\n  tls: {{ca: certificates/ca.pem}}\n")
         assert await served(guard, 6) == [200] * 5 + [429]
         await guard.engine.close()
+
+
+@pytest.mark.parametrize(("host", "reason"), [("localhost", ""), ("127.0.0.1", "certificate verify failed")])
+def test_the_state_goes_to_the_right_server_alone(kind: str, tmp_path: Path, authority: Authority, host: str, reason: str) -> None:
+    with encrypted(kind, tmp_path / "server", authority, "localhost") as (_, port):
+        path = policy_file(tmp_path, f"state: redis\nstore: {{url: 'rediss://{host}:{port}/1', tls: {{ca: certificates/ca.pem}}}}\n")
+        state = state_of(load(path).policy, tmp_path, {})
+        assert state is not None
+        with pytest.raises(StoreError, match=reason) if reason else nullcontext():
+            assert state.changed()
+        state.close()

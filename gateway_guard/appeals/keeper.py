@@ -1,7 +1,7 @@
-"""What one process of the guard does with the state file, off the requests' way.
+"""What one process of the guard does with the state, in its file or on its server, off the requests' way.
 
 Twice a second a thread keeps the decisions that were felt, takes up what operators have acknowledged, and hands what they did to the audit log. When
-the file cannot be used, the last acknowledgements stay in force, decisions wait within their bound, and the trouble is logged once.
+it cannot be used, the last acknowledgements stay in force, decisions wait within their bound, and the trouble is logged once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway_guard.appeals.ledger import EACH, Ledger
+from gateway_guard.appeals.state import EACH, State
 from gateway_guard.appeals.values import Act, Touched
 from gateway_guard.errors import StoreError
 from gateway_guard.policy.acknowledged import Acknowledged, Suspended
@@ -38,7 +38,7 @@ class Audit(Protocol):
 class Keeper:
     """`adopt` is given what operators say whenever that has changed."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float], adopt: Callable[[Acknowledged, Suspended], None], audit: Audit | None = None) -> None:
+    def __init__(self, ledger: State, clock: Callable[[], float], adopt: Callable[[Acknowledged, Suspended], None], audit: Audit | None = None) -> None:
         self.ledger = ledger
         self._clock = clock
         self._adopt = adopt
@@ -51,8 +51,9 @@ class Keeper:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._behind = False
         self._troubled = False
-        self._take_up()
+        self._attend(self._take_up)
 
     def touched(self, decision: Touched) -> None:
         """An account has felt a decision: it may appeal against it from now on."""
@@ -72,7 +73,7 @@ class Keeper:
         return found if found is not None and found.account == account else None
 
     def reached(self, file: str, entry: int, seal: str) -> None:
-        """How far the audit log goes: noted in the state file, so that cutting it off is seen."""
+        """How far the audit log goes: noted in the state, so that cutting it off is seen."""
         self._head = (file, entry, seal)
 
     def keep(self, view: View) -> None:
@@ -89,7 +90,7 @@ class Keeper:
             self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Keep what waits, and go to sleep. The file stays open until `close`: the audit log's last entries are noted in it."""
+        """Keep what waits, and go to sleep. The state stays open until `close`: the audit log's last entries are noted in it."""
         if self._closing:
             return
         self._closing = True
@@ -100,13 +101,13 @@ class Keeper:
             self._thread.join(timeout)
 
     def close(self) -> None:
-        """Note how far the audit log goes in the end, and let go of the file."""
+        """Note how far the audit log goes in the end, and let go of the state."""
         self.stop()
         try:
             self._note_head()
             self.ledger.close()
         except StoreError as error:
-            log.error("the state file could not be closed properly: %s", error)
+            log.error("the state could not be closed properly: %s", error)
 
     def _run(self) -> None:
         while not self._closing:
@@ -121,9 +122,12 @@ class Keeper:
 
     def _turn(self) -> None:
         # What operators did comes first: a flood of refusals must not hold it up.
-        trouble = [error for step in (self._take_up, self._hand_over, self._keep, self._note_head) if (error := _tried(step)) is not None]
+        self._attend(self._take_up, self._hand_over, self._keep, self._note_head)
+
+    def _attend(self, *steps: Callable[[], None]) -> None:
+        trouble = [error for step in steps if (error := _tried(step)) is not None]
         if trouble and not self._troubled:
-            log.error("the state file cannot be used, what is known of it stays in force: %s", trouble[0])
+            log.error("the state cannot be used, what is known of it stays in force: %s", trouble[0])
         self._troubled = bool(trouble)
 
     def _keep(self) -> None:
@@ -138,8 +142,11 @@ class Keeper:
             del self._writing[account]
 
     def _take_up(self) -> None:
-        if self.ledger.changed():
+        # What could not be read is read the next time, though nothing has changed since.
+        self._behind = self.ledger.changed() or self._behind
+        if self._behind:
             self._adopt(Acknowledged(self.ledger.acknowledgements()), Suspended(self.ledger.suspensions()))
+            self._behind = False
 
     def _hand_over(self) -> None:
         if self._audit is not None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import structs
 
 from gateway_guard.appeals.file import failed, opened
+from gateway_guard.appeals.state import EACH, KEEP, LEAD, MOST
 from gateway_guard.appeals.values import Act, Appeal, Status, Touched
 from gateway_guard.errors import UsageError
 from gateway_guard.policy.acknowledged import Acknowledgement, Suspension
@@ -22,12 +23,6 @@ from gateway_guard.view import EMPTY, View
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Of each account so many decisions are kept of either kind (by quotas alone, by evidence), so that refusals in mass push out nobody's but their own.
-EACH = 32
-MOST = 200_000
-KEEP = 30 * 86400.0
-# What an operator does holds from so many seconds on: every process has taken it up by then, and a replay knows which requests came before it.
-LEAD = 1.0
 _TOUCHED = msgspec.json.Decoder(Touched)
 _SUSPENSION = msgspec.json.Decoder(Suspension)
 _VIEW = msgspec.msgpack.Decoder(View)

@@ -1,36 +1,40 @@
-"""The books of one process: the audit log and the state file, and what goes into them."""
+"""The books of one process: the audit log and the state, and what goes into them."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gateway_guard.appeals.keeper import Keeper
-from gateway_guard.appeals.ledger import Ledger
 from gateway_guard.appeals.values import Touched
 from gateway_guard.asgi.actions import Actions
+from gateway_guard.asgi.state import state_of
 from gateway_guard.decision import Action, Decision
+from gateway_guard.errors import StoreError
 from gateway_guard.gate import Gate
 from gateway_guard.policy.acknowledged import Acknowledged, Suspended
 from gateway_guard.policy.model import Policy
 from gateway_guard.trace.audit import AuditLog
 from gateway_guard.view import EMPTY, View
 
+log = logging.getLogger("gateway_guard")
 # What is counted for the audit log. Refusals by a quota alone are in the decision log.
 DEEDS = {Action.DEGRADE: "degraded", Action.CHALLENGE: "challenged", Action.DENY: "denied"}
 
 
 class Books:
-    """Either may be missing. Raises UsageError when a file that the policy names cannot be used."""
+    """Either may be missing. Raises UsageError when what the policy names cannot be used."""
 
     def __init__(self, policy: Policy, folder: Path, key: bytes, gate: Gate, clock: Callable[[], float]) -> None:
         self._gate = gate
         self._clock = clock
         self._actions = Actions()
-        ledger = Ledger(folder / policy.state) if policy.state else None
+        ledger = state_of(policy, folder, os.environ)
         self.audit = AuditLog(folder / policy.record.audit, key, rotate=policy.record.rotate, written=self._written) if policy.record.audit else None
         self.keeper = Keeper(ledger, clock, self._adopt, self.audit) if ledger is not None else None
         if self.audit is not None or self.keeper is not None:
@@ -63,7 +67,11 @@ class Books:
 
     def view(self) -> View:
         """The view that was in force when the guard ended last, empty when none was kept."""
-        return self.keeper.ledger.view() if self.keeper is not None else EMPTY
+        try:
+            return self.keeper.ledger.view() if self.keeper is not None else EMPTY
+        except StoreError as error:
+            log.error("the view that was kept cannot be read, the guard begins without one: %s", error)
+            return EMPTY
 
     def adopted(self, view: View) -> None:
         """A view is in force. Called in a thread: it goes through every account that stands in it."""
@@ -78,7 +86,7 @@ class Books:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        # In this order: the last acts go into the audit log, whose end is then noted in the state file.
+        # In this order: the last acts go into the audit log, whose end is then noted in the state.
         if self.keeper is not None:
             self.keeper.stop()
         if self.audit is not None:

@@ -81,12 +81,12 @@ class Engine:
 
     @property
     def keeper(self) -> Keeper | None:
-        """Who keeps the state file, if the policy names one."""
+        """Who keeps the state, if the policy names one."""
         return self.books.keeper
 
     @property
     def appeals_path(self) -> str:
-        """Where to appeal, empty for nowhere: without a state file an appeal would be forgotten."""
+        """Where to appeal, empty for nowhere: without a state an appeal would be forgotten."""
         return (self.gate.rules.policy.appeals.path or "") if self.keeper is not None else ""
 
     def passes(self, error: RequestError) -> bool:

@@ -18,7 +18,7 @@ from gateway_guard.asgi.settings import settle_settings
 
 class GatewayGuard:
     """Guards the LLM endpoints of `app`; everything else (other paths, websockets, lifespan) passes untouched, but for the
-    guard's own paths: appeals when the policy keeps a state file, challenges when it has any.
+    guard's own paths: appeals when the policy keeps a state, challenges when it has any.
 
     `policy` a policy file (default: GATEWAY_GUARD_POLICY of the environment) · `directory` an accounts.csv (GATEWAY_GUARD_DIRECTORY, or the policy's
     `identity.directory`) or a callable from a credential to what is known of its account · `key` the secret of all keyed hashes

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from gateway_guard.challenge.grants import MemoryGrants
 from gateway_guard.errors import UsageError
 from gateway_guard.gate import Gate
-from gateway_guard.policy.model import Policy, StoreRules
+from gateway_guard.policy.model import Policy, SentinelRules, StoreRules
 from gateway_guard.ports import Grants
 from gateway_guard.shared_worker import SharedWorker
 from gateway_guard.stores.redis import Link, Naming, SharedStore, Shelves, Terms
@@ -97,21 +97,29 @@ def terms(policy: Policy) -> Terms:
 
 def wire(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> RedisWire | ClusterWire:
     """The way to the policy's server."""
-    try:
+    with needs_redis():
         from gateway_guard.stores.redis.wire import ClusterWire, RedisWire  # noqa: PLC0415 - an extra
+    how = options(rules, folder, environment)
+    if rules.cluster:
+        return ClusterWire(lambda: _cluster(rules, how), name_of(rules))
+    return RedisWire(lambda: _client(rules, how), name_of(rules))
+
+
+@contextmanager
+def needs_redis() -> Iterator[None]:
+    """What is imported here is an extra: UsageError when it is not installed."""
+    try:
+        yield
     except ImportError:
         raise UsageError("the policy shares debts on a server (`store`), and redis-py is not installed: pip install 'gateway-guard[redis]'") from None
-    how = _options(rules, folder, environment)
-    if rules.cluster:
-        return ClusterWire(lambda: _cluster(rules, how), _name(rules))
-    return RedisWire(lambda: _client(rules, how), _name(rules))
 
 
-def _name(rules: StoreRules) -> str:
+def name_of(rules: StoreRules) -> str:
+    """The server as messages name it."""
     return rules.url or (f"{rules.sentinel.master} (by {', '.join(rules.sentinel.hosts)})" if rules.sentinel is not None else "")
 
 
-def _options(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+def options(rules: StoreRules, folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """What every connection is made with. Certificates are read now, so that one that is missing is told at the start."""
     out: dict[str, Any] = {"username": rules.user, "password": environment.get(rules.password_from)}
     if rules.tls is None:
@@ -134,22 +142,31 @@ def _client(rules: StoreRules, how: dict[str, Any]) -> Redis:
     # One more try, for a connection that the server has closed meanwhile; when to try again later is the link's to say.
     how = how | {"retry": Retry(NoBackoff(), 1)}
     if rules.sentinel is not None:
-        hosts = [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in rules.sentinel.hosts]
-        # Sentinels have users of their own, and the servers' certificates.
-        encrypted = {"ssl": True} | {option: value for option, value in how.items() if option.startswith("ssl_")} if rules.tls is not None else {}
-        sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": rules.timeout} | encrypted, **how | encrypted)  # type: ignore[no-untyped-call]
+        ways = sentinel_options(rules, how)
+        sentinel = Sentinel(hosts_of(rules.sentinel), sentinel_kwargs={"socket_timeout": rules.timeout} | ways, **how | ways)  # type: ignore[no-untyped-call]
         found: Redis = sentinel.master_for(rules.sentinel.master)
         return found
-    return Redis.from_url(_address(rules), **how)
+    return Redis.from_url(address(rules), **how)
+
+
+def hosts_of(sentinel: SentinelRules) -> list[tuple[str, int]]:
+    """Where the sentinels are."""
+    return [(host.rpartition(":")[0], int(host.rpartition(":")[2])) for host in sentinel.hosts]
+
+
+def sentinel_options(rules: StoreRules, how: dict[str, Any]) -> dict[str, Any]:
+    """What connections to sentinels are made with: they have users of their own, and the servers' certificates."""
+    return {"ssl": True} | {option: value for option, value in how.items() if option.startswith("ssl_")} if rules.tls is not None else {}
 
 
 def _cluster(rules: StoreRules, how: dict[str, Any]) -> RedisCluster:
     from redis.asyncio import RedisCluster  # noqa: PLC0415
 
     # A node that hangs keeps none of the calls that nobody waits for any more.
-    return RedisCluster.from_url(_address(rules), socket_timeout=max(HANGS, 2 * rules.timeout), **how)
+    return RedisCluster.from_url(address(rules), socket_timeout=max(HANGS, 2 * rules.timeout), **how)
 
 
-def _address(rules: StoreRules) -> str:
-    url = urlsplit(rules.url or "")
-    return urlunsplit(url._replace(scheme=SECURE.get(url.scheme, url.scheme)))
+def address(rules: StoreRules) -> str:
+    """The server's URL, in the schemes that redis-py knows."""
+    scheme, colon, rest = (rules.url or "").partition(":")
+    return SECURE.get(scheme, scheme) + colon + rest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway_guard.cli.state import AsJson, read_key, read_policy, when
+from gateway_guard.cli.state import AsJson, is_kept, open_ledger, read_key, read_policy, when
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def verify(files: Files = None, policy: PolicyFile = None) -> None:
     """Verify that nothing in the audit log was edited, removed, moved or cut off.
 
     Every entry is sealed under the installation's key (GATEWAY_GUARD_KEY, GATEWAY_GUARD_KEY_FILE, or beside the policy) over the one before it, and every file
-    over the file before it. That the newest file was not cut off is checked against the state file, when the policy keeps one.
+    over the file before it. That the newest file was not cut off is checked against the state, when the policy keeps one.
     Exit code: 0 it holds, 1 it does not, 2 called wrongly.
     """
     from gateway_guard.trace.seal import Sealer  # noqa: PLC0415 - help must not wait for all of this
@@ -104,13 +104,9 @@ def _short(value: Any) -> str:
 
 
 def _heads(policy: Path | None) -> list[Head]:
-    from gateway_guard.appeals.ledger import Ledger  # noqa: PLC0415
     from gateway_guard.trace.verify import Head  # noqa: PLC0415
 
-    state = read_policy(policy).state if policy is not None else None
-    if policy is None or state is None or not (policy.parent / state).exists():
-        return []
-    return [Head(*row) for row in Ledger(policy.parent / state, create=False).heads()]
+    return [Head(*row) for row in open_ledger(policy).heads()] if policy is not None and is_kept(policy) else []
 
 
 def read_entries(paths: list[Path]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -62,7 +62,7 @@ def explain(
         _show(msgspec.json.encode(found), standings.page(found), as_json=as_json)
         return
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=True)
-    heed(stage.gate, state)
+    heed(stage.gate, state, policy)
     if ident:
         decision = decisions.explain(stage, ident)
         _show(msgspec.json.encode(decision), decisions.page(decision), as_json=as_json)
@@ -92,7 +92,7 @@ def _in_analysis(path: str, policy: Path, accounts: Path | None, state: Path | N
         raise UsageError(f"{path}: an analysis holds no requests: give --account or --cluster, or the trace that the request is in")
     found = read(path)
     where = ground(path, found, open_parts(policy, accounts))
-    heed(where.gate, state)
+    heed(where.gate, state, policy)
     return account_page(where, account, found.view.standings, "is in a cluster of it") if account else cluster_page(where, cluster)
 
 

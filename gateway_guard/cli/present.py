@@ -1,4 +1,4 @@
-"""What a running guard goes by now, read where its workers keep it: on the server that they share, else in the state file. Nothing is written.
+"""What a running guard goes by now, read where its workers keep it: on the server that they share, else in the state. Nothing is written.
 
 Whoever may read those may ask; the guard itself opens no door for it.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gateway_guard.cli.state import heed, open_ledger, read_key, when
+from gateway_guard.cli.state import attend, is_kept, open_ledger, read_key, when
 from gateway_guard.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def live(policy: Path | None, accounts: Path | None) -> Live:
     owed = (lambda bill: _owed(parts, policy, bill)) if shared else None
     said = f"view {view.id}, concluded {when(view.at)}, from {'the server' if shared else rules.state}"
     gate = Gate(parts.rules, MemoryStore(1), view)
-    state = policy.parent / rules.state if rules.state is not None else None
-    heed(gate, state if state is not None and state.exists() else None)
+    if is_kept(policy):
+        attend(gate, open_ledger(policy))
     return Live(Ground(gate, name, f"{policy}: the running guard", identity, owed), parts, said)
 
 

@@ -71,13 +71,13 @@ def replay(
         wanted = live.Wanted(target, credentials, speed, rate, in_flight, max_requests, timeout, allow_host or [], any_host, _share(tolerate, "--tolerate"))
         plan = live.planned(traffic, wanted)
         stage = open_stage(traffic, policy, accounts, enforce=enforce, solved=_share(solved), speed=speed)
-        heed(stage.gate, state)
+        heed(stage.gate, state, policy)
         _send(stage, plan, reports, wanted.tolerate)
         return
     check_places(traffic, decisions, *reports, trace)
     known = read_labels(labels)
     stage = open_stage(traffic, policy, accounts, enforce=enforce, fingerprints=bool(trace), solved=_share(solved), candidate=bool(decisions))
-    heed(stage.gate, state)
+    heed(stage.gate, state, policy)
     _play(stage, decisions, reports, trace, known)
 
 

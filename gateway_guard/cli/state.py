@@ -1,4 +1,4 @@
-"""What the verbs on the state file have in common: finding the file, the key, the day, and whoever does it."""
+"""What the verbs on the state have in common: finding it, the key, the day, and whoever does it."""
 
 from __future__ import annotations
 
@@ -14,37 +14,52 @@ import typer
 from gateway_guard.errors import UsageError
 
 if TYPE_CHECKING:
-    from gateway_guard.appeals.ledger import Ledger
+    from gateway_guard.appeals.state import State
     from gateway_guard.gate import Gate
     from gateway_guard.policy.model import Policy
 
 PolicyFile = Annotated[Path, typer.Option("--policy", envvar="GATEWAY_GUARD_POLICY", help="The policy file, whose `state` it is.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why, for whoever reads the audit log.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Until the end of this day (UTC), such as 2027-03-31.", show_default=False)]
-StateFile = Annotated[Path | None, typer.Option("--state", help="A state file: what operators say in it counts, at its times.", show_default=False)]
+StateFile = Annotated[Path | None, typer.Option("--state", help="A state file, or `redis`: what operators say in it counts, at its times.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 REASON_LEAST, REASON_MOST = 3, 1000
 LONGEST = 400  # days
 
 
-def open_ledger(policy: Path) -> Ledger:
-    """The state file that the policy names, or UsageError."""
-    from gateway_guard.appeals.ledger import Ledger  # noqa: PLC0415 - help must not wait for all of this
+def open_ledger(policy: Path) -> State:
+    """The state that the policy names, or UsageError."""
+    from gateway_guard.asgi.state import state_of  # noqa: PLC0415 - help must not wait for all of this
 
-    state = read_policy(policy).state
+    state = state_of(read_policy(policy), policy.parent, os.environ, create=False)
     if state is None:
         raise UsageError(f"{policy}: keeps no state, so there are no appeals: give it `state: guard/state.sqlite`")
-    return Ledger(policy.parent / state, create=False)
+    return state
 
 
-def heed(gate: Gate, state: Path | None) -> None:
-    """Let a gate know what operators say in a state file, if there is one."""
+def is_kept(policy: Path) -> bool:
+    """Whether there is a state that can be asked: on a server there is always one, a file the guard makes when it starts."""
+    from gateway_guard.policy.model import SHARED  # noqa: PLC0415
+
+    state = read_policy(policy).state
+    return state is not None and (state == SHARED or (policy.parent / state).exists())
+
+
+def heed(gate: Gate, state: Path | None, policy: Path) -> None:
+    """Let a gate know what operators say in a state file, if there is one; `redis` is the server of a policy that keeps its state there."""
     from gateway_guard.appeals.ledger import Ledger  # noqa: PLC0415
-    from gateway_guard.policy.acknowledged import Acknowledged, Suspended  # noqa: PLC0415
+    from gateway_guard.policy.model import SHARED  # noqa: PLC0415
 
     if state is not None:
-        ledger = Ledger(state, create=False)
-        gate.acknowledged, gate.suspended = Acknowledged(ledger.acknowledgements()), Suspended(ledger.suspensions())
+        shared = str(state) == SHARED and read_policy(policy).state == SHARED
+        attend(gate, open_ledger(policy) if shared else Ledger(state, create=False))
+
+
+def attend(gate: Gate, state: State) -> None:
+    """Let a gate know what operators say."""
+    from gateway_guard.policy.acknowledged import Acknowledged, Suspended  # noqa: PLC0415
+
+    gate.acknowledged, gate.suspended = Acknowledged(state.acknowledgements()), Suspended(state.suspensions())
 
 
 def read_policy(path: Path) -> Policy:
@@ -69,7 +84,7 @@ def now() -> float:
 
 def lead() -> float:
     """Seconds until what is done now holds."""
-    from gateway_guard.appeals.ledger import LEAD  # noqa: PLC0415
+    from gateway_guard.appeals.state import LEAD  # noqa: PLC0415
 
     return LEAD
 

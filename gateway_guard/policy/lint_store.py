@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway_guard.policy.finding import Finding, odd, ruled
-from gateway_guard.policy.model import Policy, StoreRules
+from gateway_guard.policy.model import SHARED, Policy, StoreRules
 
 SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 _SLOW = 1.0
@@ -33,6 +33,8 @@ def sharing(policy: Policy) -> Iterator[Finding]:
     """What is said about sharing has a server to mean something, and figures that hold."""
     rules = policy.store
     if rules.url is None and rules.sentinel is None:
+        if policy.state == SHARED:
+            yield Finding(("state",), "`redis` keeps the state on the server that `store` names, and it names none: give `store: {url: ...}`, or a file")
         for key in sorted(rules.model_fields_set):
             yield Finding(("store", key), f"`{key}` says how debts are shared, and no server is named: give `url`, for example `unix:///run/redis/redis.sock`")
         for name, rule in policy.quotas.items():
@@ -61,4 +63,4 @@ def _url(rules: StoreRules) -> Iterator[Finding]:
         yield Finding(("store", "tls"), "`tls` has a meaning for `rediss://` only; this connection would not be encrypted")
 
 
-RULES = (ruled("store", store), ruled("store quotas", sharing))
+RULES = (ruled("store", store), ruled("store quotas state", sharing))

@@ -26,6 +26,10 @@ Money = Annotated[float, BeforeValidator(units.price), WithJsonSchema(units.PRIC
 Day = Annotated[_datetime.date, BeforeValidator(units.day), WithJsonSchema(units.DAY_SCHEMA)]
 
 
+# What `state` says in place of a file's name: it is kept on the server that `store` names.
+SHARED = "redis"
+
+
 class GuardRules(Rules):
     """What is guarded and how a request is read."""
 
@@ -333,7 +337,7 @@ class Policy(Rules):
     lists: list[str] = []
     record: RecordRules = RecordRules()
     candidate: str | None = None
-    state: str | None = None
+    state: Annotated[str, Field(description="A file, or `redis`: on the server of `store`.")] | None = None
     appeals: AppealRules = AppealRules()
     store: StoreRules = StoreRules()
     upstream: UpstreamRules = UpstreamRules()
