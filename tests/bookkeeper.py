@@ -6,8 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+from redis import Redis
+
 from gateway_guard.appeals.keeper import Keeper
 from gateway_guard.appeals.ledger import Ledger
+from gateway_guard.appeals.shared_ledger import SharedLedger
+from gateway_guard.appeals.state import State
 from gateway_guard.appeals.values import Touched
 from gateway_guard.policy.acknowledged import Suspension
 from gateway_guard.trace.audit import AuditLog
@@ -17,11 +21,16 @@ from tests.fakes import KEY
 ROTATE = 6000
 
 
-def main(folder: Path, name: str) -> None:
+def ledger_in(folder: Path, url: str) -> State:
+    """The state: on the server, if there is one, else in a file."""
+    return SharedLedger(lambda: Redis.from_url(url), url, "t", "here") if url else Ledger(folder / "state.sqlite")
+
+
+def main(folder: Path, name: str, url: str) -> None:
     """Until standard input ends."""
     # All of them come upon a file that is not there yet.
     sys.stdin.readline()
-    ledger = Ledger(folder / "state.sqlite")
+    ledger = ledger_in(folder, url)
 
     def written(file: str, entry: int, seal: str) -> None:
         keeper.reached(file, entry, seal)
@@ -41,4 +50,4 @@ def main(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

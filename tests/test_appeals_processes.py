@@ -5,23 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+import pytest
+from redis import Redis
 
 from gateway_guard.appeals.keeper import Keeper
-from gateway_guard.appeals.ledger import Ledger
 from gateway_guard.trace.audit import AuditLog
 from gateway_guard.trace.seal import Sealer
 from gateway_guard.trace.verify import Head, verify
+from tests.bookkeeper import ledger_in
 from tests.fakes import KEY
+from tests.servers import running
 
 ROOT = Path(__file__).parent.parent
 NAMES, ROUNDS = "abcd", 30
 
 
-def started(folder: Path, name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.bookkeeper", str(folder), name]
+def started(folder: Path, name: str, url: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.bookkeeper", str(folder), name, url]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -32,8 +36,15 @@ def said(worker: subprocess.Popen[str], rounds: int) -> None:
     worker.stdin.flush()
 
 
-def test_four_processes_keep_one_truth_though_one_is_killed(tmp_path: Path) -> None:
-    workers = {name: started(tmp_path, name) for name in NAMES}
+@pytest.mark.parametrize("kind", ["a file", "valkey 9.1"])
+def test_four_processes_keep_one_truth_though_one_is_killed(kind: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        url = "" if kind == "a file" else stack.enter_context(running(kind, tmp_path / "server")).url
+        one_truth(tmp_path, url)
+
+
+def one_truth(tmp_path: Path, url: str) -> None:
+    workers = {name: started(tmp_path, name, url) for name in NAMES}
     for worker in workers.values():
         said(worker, 1 + ROUNDS)
     killed = workers.pop("a")
@@ -46,7 +57,11 @@ def test_four_processes_keep_one_truth_though_one_is_killed(tmp_path: Path) -> N
     for worker in workers.values():
         worker.communicate()
         assert worker.returncode == 0
-    ledger = Ledger(tmp_path / "state.sqlite")
+    ledger = ledger_in(tmp_path, url)
+    if url:
+        # The one that was killed may have been at it: its time is over.
+        with Redis.from_url(url) as client:
+            client.delete("t:{gg:state}:taking")
     last = AuditLog(tmp_path / "audit.jsonl", KEY)
     Keeper(ledger, lambda: 0.0, lambda acknowledged, suspended: None, last)._turn()
     last.close()

@@ -18,9 +18,13 @@ from gateway_guard.appeals.shared_ledger import SharedLedger
 from gateway_guard.appeals.state import LEAD, State
 from gateway_guard.appeals.values import Act, Appeal, Touched
 from gateway_guard.asgi.state import state_of
+from gateway_guard.assembly import assemble
+from gateway_guard.cli.state import heed
 from gateway_guard.errors import StoreError, UsageError
+from gateway_guard.gate import Gate
 from gateway_guard.policy.acknowledged import Acknowledgement
 from gateway_guard.policy.load import load
+from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.view import EMPTY, View
 from tests.cluster import cluster
 from tests.commands import command
@@ -101,6 +105,16 @@ def test_an_appeal_filed_at_one_host_is_answered_at_another(tmp_path: Path, serv
     assert [given.appeal for given in state.acknowledgements()] == ["a-1"]
     again = command(one, "appeals", "confirm", "d1", *REASON)
     assert (again.returncode, "was released" in again.stderr) == (2, True)
+
+
+def test_a_replay_counts_what_is_kept_on_the_server(tmp_path: Path, server: Server) -> None:
+    there = host(tmp_path / "one", server.url)
+    parts = assemble(there / "policy.yaml", KEY, today=None)
+    gates = [Gate(parts.rules, MemoryStore(1)) for _ in range(2)]
+    state_in(there).acknowledge(GIVEN, AT, "op")
+    heed(gates[0], None, there / "policy.yaml")
+    heed(gates[1], Path("redis"), there / "policy.yaml")
+    assert [bool(gate.acknowledged) for gate in gates] == [False, True]
 
 
 def test_it_survives_a_restart_of_a_server_that_writes_to_its_disk(tmp_path: Path) -> None:
