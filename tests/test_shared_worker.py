@@ -21,6 +21,7 @@ from gateway_guard.stores.memory import MemoryStore
 from gateway_guard.stores.redis import Naming
 from gateway_guard.stores.redis.crew import Beat, Crew
 from gateway_guard.view import Cluster, Standing, View
+from tests.member import Counting
 from tests.servers import BINARIES, Server, running
 
 pytestmark = pytest.mark.anyio
@@ -28,19 +29,6 @@ pytestmark = pytest.mark.anyio
 REFRESH = 100.0
 # Longer than a step takes on the busiest machine.
 LEAD = 30.0
-
-
-class Counting(Analyst):
-    """Remembers what it was told."""
-
-    def __init__(self, view: View) -> None:
-        super().__init__(view=view)
-        self.told: list[str] = []
-
-    def observe(self, event: Event) -> None:
-        super().observe(event)
-        assert isinstance(event, Seen)
-        self.told.append(event.facts.id)
 
 
 class Seat:

@@ -118,7 +118,7 @@ class Weighing:
         return mine
 
     def often(self, label: Indices) -> Floats:
-        """What shares of each member's requests show what speaks for its cluster, added up over tokens: at least the share that shows any of it, up to 1."""
+        """What shares of each member's requests show what speaks for its cluster, added up over tokens: a request that shows two counts twice."""
         graph, found = self.graph, weigh(self.graph, label, self.rules)
         clusters = int(label.max(initial=0)) + 1
         speaks = np.isin(graph.token * clusters + label[graph.account], found.token * clusters + found.cluster) & (label[graph.account] >= 0)

@@ -49,7 +49,7 @@ def _exchange(ident: str, request: Request, source: Maker, rng: random.Random) -
 
 @singledispatch
 def _requests(source: Maker, cast: Cast) -> Iterator[Request]:
-    raise NotImplementedError(type(source).__name__)  # a maker without a way to make it: found by the first test that uses it
+    raise TypeError(f"no way to make a {type(source).__name__}: register one here")
 
 
 @_requests.register

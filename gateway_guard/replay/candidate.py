@@ -53,7 +53,10 @@ def differing(rows: Iterable[DecisionRow]) -> Differing:
         before = _treatment(row.action, row.delay_ms, served=row.served and row.enforced)
         after = _treatment(row.candidate_action, row.candidate_delay_ms, served=row.candidate_served)
         found.add(row.account, before, after, row.candidate_reasons if after > before else row.reasons)
-    known = lambda account: ("", counts[account])  # noqa: E731 - plans are not in a decision log
+
+    def known(account: str) -> tuple[str, int]:
+        return "", counts[account]  # plans are not in a decision log
+
     return Differing(
         requests=counts.total(),
         without=without,
